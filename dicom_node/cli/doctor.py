@@ -1,0 +1,154 @@
+"""`doctor`: is everything there that the node needs?"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import typer
+
+from dicom_node.app import LOCK, close_ports, open_ports
+from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from dicom_node.cli.output import print_json
+from dicom_node.config import Configuration, load_configuration
+from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
+from dicom_node.delivery import scu
+from dicom_node.domain.destinations import Destination
+from dicom_node.domain.sources import QuerySource
+from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
+from dicom_node.inference import find_bundles, open_model
+from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
+from dicom_node.scp.query_retrieve import sources
+from dicom_node.storage import Database, InstanceFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; `hint` says what to do about a fault.
+
+    Attributes:
+        days_left: Of a certificate, whole days until it expires.
+    """
+
+    check: str
+    ok: bool
+    message: str
+    hint: str = ""
+    days_left: int | None = None
+
+
+def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check port, disk, database, models, certificates, destinations and query sources. Exit status 1 if anything is at fault."""
+    findings = examine(load_configuration(config))
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok   ' if finding.ok else 'FAULT'} {finding.check}: {finding.message}")
+            if finding.hint:
+                typer.echo(f"      {finding.hint}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(configuration: Configuration) -> list[Finding]:
+    """Run every check; none stops the others."""
+    checks: list[tuple[str, Callable[[Configuration], str]]] = [
+        ("port", _port),
+        ("disk", _disk),
+        ("database", _database),
+        ("models", _models),
+    ]
+    findings = [_run(name, configuration, check) for name, check in checks]
+    now = datetime.now(UTC)
+    findings += [_certificate(certificate, now) for certificate in certificates_in_use(configuration.node)]
+    for destination in configuration.destinations.values():
+
+        def answer(c: Configuration, destination: Destination = destination) -> str:
+            scu.echo(c.ae_title, destination)
+            return f"{destination.ae_title} at {destination.host}:{destination.port} answers C-ECHO"
+
+        findings.append(_run(f"destination {destination.name}", configuration, answer))
+    for source in configuration.query_sources.values():
+
+        def reply(c: Configuration, source: QuerySource = source) -> str:
+            sources.echo(c.ae_title, source)
+            return f"{source.ae_title} at {source.host}:{source.port} answers C-ECHO"
+
+        findings.append(_run(f"query source {source.name}", configuration, reply))
+    return findings
+
+
+def _run(name: str, configuration: Configuration, check: Callable[[Configuration], str]) -> Finding:
+    try:
+        return Finding(name, True, check(configuration))
+    except DicomNodeError as error:
+        return Finding(name, False, str(error), error.hint)
+
+
+def _certificate(certificate: CertificateInUse, now: datetime) -> Finding:
+    days_left = certificate.days_left(now)
+    urgent = days_left < URGENT_DAYS
+    hint = "replace the file (docs/tls.md); it is taken over without a restart" if days_left <= STEPS_DAYS[0] else ""
+    return Finding(f"certificate {certificate.option}", not urgent, expiry_text(certificate, now), hint, days_left)
+
+
+def expiry_text(certificate: CertificateInUse, now: datetime) -> str:
+    """Say whose certificate it is and how long it lasts."""
+    return f"{certificate.subject} expires in {certificate.days_left(now)} day(s), at {certificate.expires_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _port(configuration: Configuration) -> str:
+    port = configuration.node.dicom.port
+    if _is_running(configuration):
+        return f"{port} is served by the running node"
+    close_ports(open_ports(configuration))
+    return f"{port} is free"
+
+
+def _is_running(configuration: Configuration) -> bool:
+    path = InstanceFiles(configuration.data_dir).run / LOCK
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _disk(configuration: Configuration) -> str:
+    files = InstanceFiles(configuration.data_dir)
+    files.prepare()
+    free, least = files.free_bytes(), configuration.node.dicom.min_free
+    if free < least:
+        raise StorageError(
+            f"{free >> 20} MiB free in {files.data_dir}, below min_free ({least >> 20} MiB)",
+            hint="instances are refused with A700: free some space",
+        )
+    aside = f", {len(files.aside())} set aside in {files.unreadable}" if files.aside() else ""
+    return f"{free >> 20} MiB free, {len(files.pending())} instance(s) waiting to be indexed{aside}"
+
+
+def _database(configuration: Configuration) -> str:
+    found, newest = Database(configuration.node.database).schema_version()
+    if found is None:
+        return "no tables yet; the first start creates them"
+    if found != newest:
+        raise StorageError(f"schema is {found}, this program needs {newest}", hint="start the node: it migrates the database")
+    return f"schema {found}"
+
+
+def _models(configuration: Configuration) -> str:
+    bundles = find_bundles(configuration.node.models_dir)
+    for bundle in bundles.values():
+        open_model(bundle, threads=1).close()
+    wanted = {rule.model for rule in configuration.rules if rule.model}
+    if wanted - bundles.keys():
+        raise ModelError(f"rules name models that are not there: {', '.join(sorted(wanted - bundles.keys()))}")
+    if not wanted:
+        raise ConfigError("no rule names a model", hint="add a rule to rules.yaml")
+    return f"{', '.join(sorted(bundles))} load"

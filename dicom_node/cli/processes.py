@@ -1,0 +1,90 @@
+"""The processes that `serve` supervises; each also runs alone."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath
+from dicom_node.config import Configuration, load_configuration, load_snapshot
+from dicom_node.ops.lifecycle import die_with_parent
+from dicom_node.ops.logs import configure_logs, log_crashes
+from dicom_node.pipeline.process import Process
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One process of the node.")
+_WITH_DATABASE = ("pipeline.pipeline_process", "pipeline.worker_process", "pipeline.sender_process")
+"""Started alone they bring the database up to date; the others write files only."""
+Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Checked configuration, written by serve.")]
+ProcessName = Annotated[str, typer.Option("--name", help="Unique name of this process on the node.")]
+Listener = Annotated[int | None, typer.Option("--listener", help="Descriptor of a listening socket, inherited from serve.", hidden=True)]
+TlsListener = Annotated[int | None, typer.Option("--tls-listener", help="The same for the TLS port.", hidden=True)]
+
+Listeners = tuple[int | None, int | None]
+"""Descriptors of the plain and of the TLS port."""
+
+
+@app.command("receive")
+def receive(
+    config: ConfigPath = DEFAULT_CONFIG,
+    snapshot: Snapshot = None,
+    name: ProcessName = "receiver-0",
+    listener: Listener = None,
+    tls_listener: TlsListener = None,
+) -> None:
+    """Receive only."""
+    _run("pipeline.receiver_process", config, snapshot, name, (listener, tls_listener))
+
+
+@app.command("pipeline")
+def pipeline(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "pipeline-0") -> None:
+    """Index, complete and route only."""
+    _run("pipeline.pipeline_process", config, snapshot, name)
+
+
+@app.command("work")
+def work(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "worker-0") -> None:
+    """Run models only."""
+    _run("pipeline.worker_process", config, snapshot, name)
+
+
+@app.command("deliver")
+def deliver(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "sender-0") -> None:
+    """Deliver only."""
+    _run("pipeline.sender_process", config, snapshot, name)
+
+
+@app.command("web")
+def web(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "web-0") -> None:
+    """Serve HTTP only: STOW-RS and /healthz."""
+    _run("web.process", config, snapshot, name)
+
+
+@app.command("watch")
+def watch(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "importer-0") -> None:
+    """Watch folders only."""
+    _run("pipeline.importer_process", config, snapshot, name)
+
+
+def _run(module: str, config: Path, snapshot: Path | None, name: str, listeners: Listeners = (None, None)) -> None:
+    if supervisor := os.environ.get("DICOM_NODE_SUPERVISOR"):
+        die_with_parent(int(supervisor))
+
+    def read() -> Configuration:
+        return load_snapshot(snapshot.read_text("utf-8")) if snapshot else load_configuration(config)
+
+    configuration = read()
+    if snapshot is None and module in _WITH_DATABASE:
+        import_module("dicom_node.app").prepare(configuration)
+    configure_process_logs(name, configuration)
+    import_module(f"dicom_node.{module}").run(Process(name, configuration, read, *listeners))
+
+
+def configure_process_logs(process: str, configuration: Configuration) -> None:
+    """Set up the log as configured."""
+    section = configuration.node.logging
+    log_crashes()
+    configure_logs(process, level=section.level, json=section.format == "json")

@@ -1,0 +1,179 @@
+"""Reading node.yaml and rules.yaml: every fault is collected, with its file and line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
+from dicom_node.config.faults import ConfigurationFaults, Fault
+from dicom_node.config.model import Configuration
+from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.rules_schema import RulesFile
+from dicom_node.config.section import Section
+from dicom_node.config.yaml_lines import YamlFile, parse_yaml
+
+_Schema = TypeVar("_Schema", bound=Section)
+
+
+def load_configuration(path: Path) -> Configuration:
+    """Read and check the configuration.
+
+    Args:
+        path: node.yaml; relative paths in it start at its folder.
+
+    Raises:
+        ConfigurationFaults: every fault of every file.
+    """
+    faults: list[Fault] = []
+    node_yaml = parse_yaml(path, faults)
+    node = _validate(NodeFile, node_yaml, faults)
+    rules_path = _rules_path(path, node_yaml)
+    rules_yaml = parse_yaml(rules_path, faults) if node_yaml is not None else None
+    rules = _validate(RulesFile, rules_yaml, faults)
+    if node is not None and node_yaml is not None:
+        node = _with_absolute_paths(node, path)
+        faults.extend(_cross_check_node(node, node_yaml))
+        faults.extend(check_arrivals(node, node_yaml))
+        if rules is not None and rules_yaml is not None:
+            faults.extend(_cross_check_rules(node, rules, rules_yaml))
+    if faults or node is None or rules is None:
+        raise ConfigurationFaults(faults)
+    return Configuration(node=node, rules_file=rules)
+
+
+def find_models(models_dir: Path) -> dict[str, Path]:
+    """List the bundles of a folder by the name in their model.yaml; unreadable ones are left to `models verify`."""
+    found = {}
+    for manifest in sorted(models_dir.glob("*/model.yaml")):
+        try:
+            content = yaml.safe_load(manifest.read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(content, dict) and isinstance(content.get("name"), str):
+            found[content["name"]] = manifest.parent
+    return found
+
+
+def _rules_path(node_path: Path, node_yaml: YamlFile | None) -> Path:
+    named = node_yaml.content.get("rules") if node_yaml and isinstance(node_yaml.content, dict) else None
+    return node_path.parent / (named if isinstance(named, str) else "rules.yaml")
+
+
+def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
+    folder = path.resolve().parent
+    dicom = node.dicom.model_copy(update={"tls": node.dicom.tls.below(folder)}) if node.dicom.tls else node.dicom
+    destinations = tuple(d.model_copy(update={"tls": d.tls.below(folder)}) if d.tls else d for d in node.destinations)
+    peers = tuple(p.model_copy(update={"passcode_file": folder / p.passcode_file}) if p.passcode_file else p for p in node.peers)
+    paths = {"data_dir": folder / node.data_dir, "rules": folder / node.rules, "models_dir": folder / node.models_dir}
+    return with_absolute_arrivals(node, folder).model_copy(update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths})
+
+
+def _validate(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
+    if source is None:
+        return None
+    try:
+        return schema.model_validate(source.content)
+    except ValidationError as error:
+        faults.extend(_fault(schema, source, detail) for detail in error.errors())
+        return None
+
+
+def _fault(schema: type[Section], source: YamlFile, detail: ErrorDetails) -> Fault:
+    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("list[", "str", "int", "float")))]
+    message, hint = detail["msg"].removeprefix("Value error, "), ""
+    if detail["type"] == "extra_forbidden":
+        message = "unknown option"
+        near = difflib.get_close_matches(str(location[-1]), _options(schema, location[:-1]), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "allowed: " + ", ".join(_options(schema, location[:-1]))
+    elif detail["type"] == "missing":
+        message = "required option is missing"
+    return source.fault(location, message, hint)
+
+
+def _options(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """List the options of the section at a location."""
+    current: type[BaseModel] = schema
+    for part in location:
+        if isinstance(part, str) and part in current.model_fields:
+            inner = next(iter(_sections_in(current.model_fields[part].annotation)), None)
+            current = inner or current
+    return list(current.model_fields)
+
+
+def _sections_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections_in(inner)
+
+
+def _cross_check_node(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
+    for section in ("peers", "destinations", "called_ae_titles", "query_sources", "watch"):
+        items = getattr(node, section)
+        yield from _repeated([item.name for item in items], section, source)
+    if node.uses_tls:  # what reads certificates takes 15 MB, which a receiver without TLS need not hold
+        yield from import_module("dicom_node.config.tls_files").check_tls(node, source)
+    yield from _cross_check_titles(node, source)
+    for number, peer in enumerate(node.peers):
+        if peer.passcode_file is not None and not peer.passcode_file.is_file():
+            yield source.fault(["peers", number, "passcode_file"], f"no file {peer.passcode_file}", "create it, readable by the node")
+    requestors = [report.ae_title for report in node.commitment.report_to]
+    for number, requestor in enumerate(requestors):
+        if requestor in requestors[:number]:
+            yield source.fault(
+                ["commitment", "report_to", number, "ae_title"], f"AE title {requestor!r} is used twice", "one address a title"
+            )
+    if not node.models_dir.is_dir():
+        yield source.fault(
+            ["models_dir"], f"folder {node.models_dir} does not exist", "create it, or name the folder that holds the model bundles"
+        )
+
+
+def _cross_check_titles(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
+    titles = [node.ae_title, *(t.ae_title for t in node.called_ae_titles)]
+    peers = [p.name for p in node.peers]
+    for number, title in enumerate(node.called_ae_titles):
+        if title.ae_title in titles[: number + 1]:
+            yield source.fault(["called_ae_titles", number, "ae_title"], f"AE title {title.ae_title!r} is used twice", "titles must differ")
+        for position, name in enumerate(title.peers):
+            if name not in peers:
+                yield source.fault(["called_ae_titles", number, "peers", position], f"no peer is named {name!r}", _known(name, peers))
+
+
+def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[Fault]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield source.fault([section, number, "name"], f"name {name!r} is used twice", "names must differ")
+
+
+def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> Iterator[Fault]:
+    yield from _repeated([rule.name for rule in rules.rules], "rules", source)
+    destinations = [d.name for d in node.destinations]
+    models = find_models(node.models_dir)
+    for number, rule in enumerate(rules.rules):
+        for position, name in enumerate(rule.send_to):
+            if name not in destinations:
+                yield source.fault(["rules", number, "send_to", position], f"no destination is named {name!r}", _known(name, destinations))
+        if rule.model and rule.model not in models and node.models_dir.is_dir():
+            yield source.fault(
+                ["rules", number, "model"],
+                f"no model bundle in {node.models_dir} is named {rule.model!r}",
+                _known(rule.model, list(models)),
+            )
+        if rule.hold and any(not earlier.hold for earlier in rules.rules[:number]):
+            yield source.fault(
+                ["rules", number, "hold"], "hold rules come before all others", "move it to the top: it keeps studies from every rule"
+            )
+
+
+def _known(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(known) or "none")

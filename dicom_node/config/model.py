@@ -1,0 +1,119 @@
+"""The configuration as the node uses it, and the snapshot handed to child processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from dicom_node.config.node_schema import NodeFile, WorkersSection
+from dicom_node.config.rules_schema import CompleteWhenSection, RulesFile
+from dicom_node.config.section import Section
+from dicom_node.domain.destinations import Destination
+from dicom_node.domain.routing import CompleteWhen, Rule
+from dicom_node.domain.sources import QuerySource
+
+_RESTART = (
+    "ae_title",
+    "dicom.host",
+    "dicom.port",
+    "dicom.receivers",
+    "dicom.max_pdu_bytes",
+    "dicom.durability",
+    "dicom.max_instance",
+    "dicom.min_free",
+    "dicom.tls.port",
+    "data_dir",
+    "database",
+    "commitment.max_references",
+    "workers",
+    "web",
+    "watch",
+)
+
+
+class Configuration(Section):
+    """Everything read and checked; paths are absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    node: NodeFile
+    rules_file: RulesFile
+
+    @property
+    def ae_title(self) -> str:
+        """AE title of this node."""
+        return self.node.ae_title
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder for instances, results and run-time files."""
+        return self.node.data_dir
+
+    @property
+    def workers(self) -> WorkersSection:
+        """Model processes."""
+        return self.node.workers
+
+    @property
+    def complete_when(self) -> CompleteWhen:
+        """What holds for a study that no rule may take."""
+        default = CompleteWhenSection()
+        return CompleteWhen(default.quiet, default.max_wait)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Routing rules, hold rules first."""
+        return tuple(r.to_rule() for r in self.rules_file.rules)
+
+    @cached_property
+    def rules_digest(self) -> str:
+        """Digest of what the rules say, comments and layout left out."""
+        return hashlib.sha256(self.rules_file.model_dump_json().encode()).hexdigest()
+
+    @cached_property
+    def destinations(self) -> Mapping[str, Destination]:
+        """Destinations by name."""
+        return {d.name: d.to_destination() for d in self.node.destinations}
+
+    @cached_property
+    def query_sources(self) -> Mapping[str, QuerySource]:
+        """Query sources by name."""
+        return {
+            s.name: QuerySource(s.name, s.ae_title, s.host, s.port, s.timeout.total_seconds(), s.retrieve) for s in self.node.query_sources
+        }
+
+    @cached_property
+    def report_to(self) -> Mapping[str, Destination]:
+        """Where commitment results go, by the AE title that asked."""
+        return {
+            r.ae_title: Destination(r.ae_title, r.ae_title, r.host, r.port, "", r.timeout.total_seconds())
+            for r in self.node.commitment.report_to
+        }
+
+
+def dump_snapshot(configuration: Configuration) -> str:
+    """Write a checked configuration as JSON."""
+    return configuration.model_dump_json(indent=1)
+
+
+def load_snapshot(text: str) -> Configuration:
+    """Read a snapshot; equal to the configuration it was made from."""
+    return Configuration.model_validate_json(text)
+
+
+def restart_only_changes(old: Configuration, new: Configuration) -> tuple[str, ...]:
+    """Name the options that differ and that a running node cannot change."""
+    before, after = json.loads(old.node.model_dump_json()), json.loads(new.node.model_dump_json())
+    return tuple(option for option in _RESTART if _at(before, option) != _at(after, option))
+
+
+def _at(tree: dict[str, object], option: str) -> object:
+    value: object = tree
+    for key in option.split("."):
+        value = value[key] if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,151 @@
+"""Schema of node.yaml. Every option has a description; docs and the example file are checked against it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from dicom_node.config.arrivals_schema import StowSection, WatchSection
+from dicom_node.config.peer_schema import CalledAeTitle, Peer
+from dicom_node.config.section import Section
+from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
+from dicom_node.config.values import AeTitle, Duration, Name, Port, Size
+from dicom_node.domain.destinations import Destination
+from dicom_node.domain.durability import Durability
+from dicom_node.domain.sources import Retrieval
+
+
+class DicomSection(Section):
+    """The receiving side."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.", examples=["0.0.0.0"])  # noqa: S104 - a PACS must reach it
+    port: Port = Field(11112, description="TCP port to listen on.")
+    receivers: int = Field(0, ge=0, le=32, description="Receiver processes that share the port; 0 takes one a core, at most four.")
+    max_associations: int = Field(100, ge=1, le=1000, description="Associations open at once on the node.")
+    max_pdu_bytes: int = Field(131072, ge=4096, le=1 << 24, description="Largest PDU announced to senders, bytes.")
+    acse_timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for an association request, ARTIM.")
+    network_timeout: Duration = Field(timedelta(seconds=120), description="Longest silence on an open association.")
+    durability: Durability = Field(
+        Durability.STRICT,
+        description="What has happened before success is answered: `strict` (file and folder synced), `group` (the same, syncs shared by "
+        "associations), `none` (a power cut may lose the last half minute).",
+    )
+    max_instance: Size = Field(0, description="Larger instances are refused with A700; 0 is no limit.")
+    min_free: Size = Field(
+        2 << 30, description="Below this much free space on data_dir instances are refused with A700 until there is more."
+    )
+    tls: ServerTlsSection | None = Field(None, description="TLS listener; absent: plain DICOM only.")
+
+
+class DestinationSection(Section):
+    """Where results go."""
+
+    name: Name = Field(description="Name that rules use in send_to.")
+    ae_title: AeTitle = Field(description="Called AE title.")
+    host: str = Field(min_length=1, description="Address or host name.")
+    port: Port = Field(description="TCP port.")
+    profile: Literal["generic-pacs"] = Field("generic-pacs", description="Which result objects it gets: generic-pacs is SR, SEG and SC.")
+    timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
+    tls: ClientTlsSection | None = Field(None, description="TLS towards it; absent: plain DICOM.")
+
+    def to_destination(self) -> Destination:
+        """Return what deliveries use."""
+        tls = self.tls.to_client() if self.tls else None
+        return Destination(self.name, self.ae_title, self.host, self.port, self.profile, self.timeout.total_seconds(), tls)
+
+
+class QuerySourceSection(Section):
+    """Where studies can be asked for and fetched from."""
+
+    name: Name = Field(description="Name for `query`, `fetch` and lists.")
+    ae_title: AeTitle = Field(description="Called AE title of the Query/Retrieve SCP.")
+    host: str = Field(min_length=1, description="Address or host name of the Query/Retrieve SCP.")
+    port: Port = Field(description="TCP port of the Query/Retrieve SCP.")
+    timeout: Duration = Field(timedelta(seconds=30), description="Longest silence while connecting or waiting for the next message.")
+    retrieve: Retrieval = Field(
+        Retrieval.GET,
+        description="How instances are fetched: `get` (on our own association), or `move` (the source sends them to our receiver).",
+    )
+
+
+class WorkersSection(Section):
+    """The processes that run models."""
+
+    count: int = Field(1, ge=1, le=64, description="Worker processes; each runs one job at a time.")
+    threads: int = Field(0, ge=0, le=256, description="Threads per worker; 0 takes what the machine has.")
+    lease: Duration = Field(timedelta(seconds=60), description="A job whose worker gave no sign for this long is given to another.")
+    max_attempts: int = Field(12, ge=1, le=20, description="Attempts before a job fails visibly.")
+
+
+class DeliverySection(Section):
+    """Retries towards destinations."""
+
+    retry_first: Duration = Field(timedelta(seconds=5), description="Wait after the first failed attempt.")
+    retry_factor: float = Field(2.0, ge=1.0, le=10.0, description="Each further wait is this many times longer.")
+    retry_max: Duration = Field(timedelta(minutes=10), description="Longest wait between attempts; they never end by themselves.")
+
+
+class ReportToSection(Section):
+    """Where a peer takes the results of its commitment requests."""
+
+    ae_title: AeTitle = Field(description="Calling AE title of the requests; called by the reports.")
+    host: str = Field(min_length=1, description="Address or host name the peer listens on.")
+    port: Port = Field(description="TCP port the peer listens on.")
+    timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or the answer to a report.")
+
+
+class CommitmentSection(Section):
+    """Storage commitment and availability notices for peers."""
+
+    max_references: int = Field(20_000, ge=1, le=1_000_000, description="A request that names more instances is refused with 0213.")
+    report_to: tuple[ReportToSection, ...] = Field(
+        (), description="Where results are reported when the association that asked is closed; peers not named hear only on that one."
+    )
+
+
+class WebSection(Section):
+    """The HTTP side: STOW-RS, and /healthz for load balancers."""
+
+    enabled: bool = Field(default=False, description="Listen for HTTP.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8080, description="TCP port.")
+
+
+class LoggingSection(Section):
+    """Logs on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level written.")
+    format: Literal["logfmt", "json"] = Field("logfmt", description="key=value or JSON lines.")
+
+
+class NodeFile(Section):
+    """The whole of node.yaml."""
+
+    ae_title: AeTitle = Field(description="AE title of this node, called by senders and calling towards destinations.")
+    dicom: DicomSection = Field(default_factory=DicomSection, description="Receiving side.")
+    data_dir: Path = Field(description="Folder for instances, results and run-time files.")
+    database: str = Field(pattern=r"^(sqlite:///|postgresql\+psycopg://).+", description="Where state is kept, as an SQLAlchemy URL.")
+    called_ae_titles: tuple[CalledAeTitle, ...] = Field((), description="Further titles of this node, each with a policy of its own.")
+    peers: tuple[Peer, ...] = Field((), description="Who may send; nobody else is admitted.")
+    destinations: tuple[DestinationSection, ...] = Field((), description="Where results may go.")
+    query_sources: tuple[QuerySourceSection, ...] = Field((), description="Where studies can be asked for and fetched from.")
+    rules: Path = Field(Path("rules.yaml"), description="Routing rules, relative to this file.")
+    models_dir: Path = Field(Path("models"), description="Folder with one model bundle per folder, relative to this file.")
+    workers: WorkersSection = Field(default_factory=WorkersSection, description="Model processes.")
+    delivery: DeliverySection = Field(default_factory=DeliverySection, description="Retries.")
+    commitment: CommitmentSection = Field(default_factory=CommitmentSection, description="Storage commitment for peers.")
+    web: WebSection = Field(default_factory=WebSection, description="HTTP side.")
+    stow: StowSection = Field(default_factory=StowSection, description="STOW-RS.")
+    watch: tuple[WatchSection, ...] = Field((), description="Folders whose files are imported.")
+    logging: LoggingSection = Field(default_factory=LoggingSection, description="Logs.")
+    drain_timeout: Duration = Field(
+        timedelta(seconds=60), description="On stop, how long open associations and running jobs may take to end."
+    )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether any section is about TLS."""
+        return bool(self.dicom.tls or any(d.tls for d in self.destinations) or any(p.tls_subject for p in self.peers))

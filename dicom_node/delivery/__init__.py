@@ -1,0 +1,1 @@
+"""Sending objects to destinations, and reading what the answers mean."""

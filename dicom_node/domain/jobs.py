@@ -1,0 +1,122 @@
+"""Jobs and deliveries: their identity, states and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class JobState(StrEnum):
+    """States of a job; the allowed changes stand in `dicom_node.jobs.states`."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DELIVERING = "DELIVERING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class JobStage(StrEnum):
+    """What a running job is doing now."""
+
+    READING = "reading"
+    INFERRING = "inferring"
+    WRITING = "writing"
+
+
+class DeliveryState(StrEnum):
+    """States of the delivery of one object to one destination."""
+
+    OWED = "OWED"
+    SENT = "SENT"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey:
+    """What makes a job unique; result UIDs derive from it, so that a retry sends the same SOP instances."""
+
+    study_instance_uid: str
+    revision: int
+    rule: str
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of one model on one study revision.
+
+    Attributes:
+        attempt: Number of the attempt now running or last run; 0 before the first.
+        lease_owner: Worker that holds the job while RUNNING.
+        reason: Why it waits, failed or was cancelled; no patient data.
+    """
+
+    id: int
+    key: JobKey
+    model: str
+    model_version: str
+    state: JobState
+    stage: JobStage | None
+    attempt: int
+    max_attempts: int
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
+    send_to: tuple[str, ...]
+    lease_owner: str | None
+    lease_until: datetime | None
+    next_attempt_at: datetime
+    reason: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One change of a job's state, written in the transaction that made the change."""
+
+    job_id: int
+    at: datetime
+    from_state: JobState | None
+    to_state: JobState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """A result object on disk, ready to be sent.
+
+    Attributes:
+        kind: SR, SEG or SC.
+        number: Counts the objects of one kind from 1.
+    """
+
+    kind: str
+    number: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result object owed to one destination.
+
+    Attributes:
+        status: Last C-STORE status, or None when no response came.
+        reason: Last outcome in words; no patient data.
+    """
+
+    id: int
+    job_id: int
+    destination: str
+    result: StoredResult
+    state: DeliveryState
+    attempt: int
+    next_attempt_at: datetime
+    status: int | None
+    reason: str
+    sent_at: datetime | None

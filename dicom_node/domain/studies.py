@@ -1,0 +1,66 @@
+"""A study as routing and inference see it: a frozen revision with its series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from dicom_node.domain.instances import Attributes
+
+
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    RECEIVING = "RECEIVING"
+    CLOSED = "CLOSED"
+    HELD = "HELD"
+
+
+class ClosedBecause(StrEnum):
+    """What ended a revision."""
+
+    QUIET = "quiet"
+    MAX_WAIT = "max_wait"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInstance:
+    """One instance of a revision.
+
+    Attributes:
+        attributes: Elements of this instance merged over those of its series.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    path: Path
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The instances of one series that belong to a revision, ordered by arrival."""
+
+    series_instance_uid: str
+    instances: tuple[StudyInstance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One revision of a study; later instances open the next revision and never change this one.
+
+    Attributes:
+        revision: 1 for the first.
+        calling_ae_titles: Every AE that sent part of it.
+        called_ae_titles: Every title of the node that received part of it.
+    """
+
+    study_instance_uid: str
+    revision: int
+    closed_at: datetime
+    closed_because: ClosedBecause
+    calling_ae_titles: tuple[str, ...]
+    series: tuple[Series, ...]
+    called_ae_titles: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The job queue: one table of states, claims with lease and heartbeat."""

@@ -1,0 +1,190 @@
+"""Creating, claiming and ending jobs. Functions take an open transaction, so that a change commits with its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+
+from dicom_node.domain.jobs import Job, JobKey, JobStage, JobState
+from dicom_node.domain.routing import RouteDecision
+from dicom_node.jobs.states import check_transition
+from dicom_node.storage.tables import JobEventRow, JobRow
+
+_FIRST_RETRY_S = 5.0
+_LONGEST_RETRY_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What routing asks for, with the identity of the model found for it."""
+
+    key: JobKey
+    decision: RouteDecision
+    model_version: str
+    max_attempts: int
+
+
+def create(session: Session, new: NewJob, now: datetime) -> Job | None:
+    """Add a job; None if the same key has one already."""
+    if _by_key(session, new.key) is not None:
+        return None
+    row = JobRow(
+        study_instance_uid=new.key.study_instance_uid,
+        revision=new.key.revision,
+        rule=new.key.rule,
+        model_digest=new.key.model_digest,
+        model=new.decision.model,
+        model_version=new.model_version,
+        state=JobState.QUEUED,
+        max_attempts=new.max_attempts,
+        series_instance_uid=new.decision.series_instance_uid,
+        sop_instance_uids=list(new.decision.sop_instance_uids),
+        send_to=list(new.decision.send_to),
+        next_attempt_at=now,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    session.add(JobEventRow(job_id=row.id or 0, at=now, from_state=None, to_state=JobState.QUEUED, reason=f"rule {new.key.rule}"))
+    return job_from_row(row)
+
+
+def claim(session: Session, worker: str, now: datetime, lease: timedelta) -> Job | None:
+    """Take the oldest due job; None if there is none. The transaction serialises claims."""
+    due = (
+        select(JobRow)
+        .where(JobRow.state == JobState.QUEUED, col(JobRow.next_attempt_at) <= now)
+        .order_by(col(JobRow.next_attempt_at), col(JobRow.id))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = session.exec(due).first()
+    if row is None:
+        return None
+    row.attempt += 1
+    row.lease_owner, row.lease_until = worker, now + lease
+    row.stage = JobStage.READING
+    _change(session, row, JobState.RUNNING, now, f"attempt {row.attempt} by {worker}")
+    return job_from_row(row)
+
+
+def heartbeat(session: Session, job_id: int, worker: str, until: datetime) -> bool:
+    """Extend a lease; False if the worker no longer holds the job and must drop it."""
+    row = session.get(JobRow, job_id)
+    if row is None or row.state != JobState.RUNNING or row.lease_owner != worker:
+        return False
+    row.lease_until = until
+    return True
+
+
+def set_stage(session: Session, job_id: int, worker: str, stage: JobStage) -> bool:
+    """Say what a running job does; False if the worker no longer holds it."""
+    row = session.get(JobRow, job_id)
+    if row is None or row.state != JobState.RUNNING or row.lease_owner != worker:
+        return False
+    row.stage = stage
+    return True
+
+
+def finish(session: Session, job: Job, *, delivering: bool, timings: Mapping[str, float], now: datetime) -> None:
+    """End a run whose results are recorded in the same transaction.
+
+    Raises:
+        TransitionError: the lease was lost meanwhile; the transaction must roll back.
+    """
+    row = session.get_one(JobRow, job.id)
+    if row.lease_owner != job.lease_owner or row.attempt != job.attempt:
+        check_transition(JobState.DONE, JobState.RUNNING)
+    row.timings = dict(timings)
+    _change(session, row, JobState.DELIVERING if delivering else JobState.DONE, now, "results written")
+
+
+def fail_attempt(session: Session, job_id: int, reason: str, *, retryable: bool, now: datetime) -> JobState:
+    """End an attempt that failed: queue the next with back-off, or fail the job. Returns the new state."""
+    row = session.get_one(JobRow, job_id)
+    if retryable and row.attempt < row.max_attempts:
+        delay = min(_FIRST_RETRY_S * 2 ** (row.attempt - 1), _LONGEST_RETRY_S)
+        row.next_attempt_at = now + timedelta(seconds=delay)
+        _change(session, row, JobState.QUEUED, now, reason)
+        return JobState.QUEUED
+    _change(session, row, JobState.FAILED, now, reason)
+    return JobState.FAILED
+
+
+def recover(session: Session, now: datetime, *, owner: str | None = None) -> list[int]:
+    """Take back jobs whose lease ran out, or all of one owner that is known to be dead. Returns their ids."""
+    statement = select(JobRow).where(JobRow.state == JobState.RUNNING)
+    statement = statement.where(JobRow.lease_owner == owner) if owner else statement.where(col(JobRow.lease_until) < now)
+    recovered = []
+    for row in session.exec(statement).all():
+        if row.attempt < row.max_attempts:
+            row.next_attempt_at = now
+            _change(session, row, JobState.QUEUED, now, "worker died, attempt lost")
+        else:
+            _change(session, row, JobState.FAILED, now, f"worker died in attempt {row.attempt} of {row.max_attempts}")
+        recovered.append(row.id or 0)
+    return recovered
+
+
+def settle(session: Session, job_id: int, to: JobState, reason: str, now: datetime) -> None:
+    """Close a DELIVERING job, cancel a QUEUED one, or reopen a FAILED or CANCELLED one."""
+    row = session.get_one(JobRow, job_id)
+    if to == JobState.QUEUED:
+        row.attempt, row.next_attempt_at = 0, now
+    _change(session, row, to, now, reason)
+
+
+def note(session: Session, job_id: int, reason: str, next_attempt_at: datetime) -> None:
+    """Say on the job why it still waits; the state stays."""
+    row = session.get_one(JobRow, job_id)
+    row.reason, row.next_attempt_at = reason, next_attempt_at
+
+
+def get(session: Session, job_id: int) -> Job | None:
+    """Read one job."""
+    row = session.get(JobRow, job_id)
+    return None if row is None else job_from_row(row)
+
+
+def job_from_row(row: JobRow) -> Job:
+    """Convert a row into the frozen type."""
+    return Job(
+        id=row.id or 0,
+        key=JobKey(row.study_instance_uid, row.revision, row.rule, row.model_digest),
+        model=row.model,
+        model_version=row.model_version,
+        state=JobState(row.state),
+        stage=JobStage(row.stage) if row.stage else None,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        series_instance_uid=row.series_instance_uid,
+        sop_instance_uids=tuple(row.sop_instance_uids),
+        send_to=tuple(row.send_to),
+        lease_owner=row.lease_owner,
+        lease_until=row.lease_until,
+        next_attempt_at=row.next_attempt_at,
+        reason=row.reason,
+        created_at=row.created_at,
+    )
+
+
+def _by_key(session: Session, key: JobKey) -> JobRow | None:
+    return session.exec(
+        select(JobRow).where(
+            JobRow.study_instance_uid == key.study_instance_uid,
+            JobRow.revision == key.revision,
+            JobRow.rule == key.rule,
+            JobRow.model_digest == key.model_digest,
+        )
+    ).first()
+
+
+def _change(session: Session, row: JobRow, to: JobState, now: datetime, reason: str) -> None:
+    check_transition(JobState(row.state), to)
+    session.add(JobEventRow(job_id=row.id or 0, at=now, from_state=row.state, to_state=to, reason=reason))
+    row.state, row.reason = to, reason
+    if to != JobState.RUNNING:
+        row.lease_owner = row.lease_until = row.stage = None

@@ -1,0 +1,1 @@
+"""Running the node: logs, wake-ups between processes, health."""

@@ -1,0 +1,104 @@
+"""The main loop that indexes, completes and routes, and the node's housekeeping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node.config import Configuration
+from dicom_node.config.tls_files import certificates_in_use
+from dicom_node.errors import DicomNodeError
+from dicom_node.inference import find_bundles
+from dicom_node.jobs import queue
+from dicom_node.ops.expiry import ExpiryWatch
+from dicom_node.ops.lifecycle import Lifecycle
+from dicom_node.ops.logs import get_logger
+from dicom_node.ops.wakeup import Wakeup, ring
+from dicom_node.pipeline.commitments import Commitments, CommitmentThread
+from dicom_node.pipeline.intake import AvailableModel, Intake
+from dicom_node.pipeline.process import Process, run_turns, seconds_until
+from dicom_node.storage import Database, InstanceFiles
+
+
+def run(process: Process) -> None:
+    """Index, complete, route until told to stop."""
+    files, database = process.files, Database(process.configuration.node.database)
+    with Wakeup(files.run, process.name) as bell:
+        lifecycle = Lifecycle(bell.ring_self)
+        scheduler = _housekeeping(process.configuration, database, files)
+        _watch_certificates(process, scheduler)
+        intake = Intake(process.configuration, database, files, _models(process.configuration))
+        commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
+
+        def turn() -> float:
+            commitments.look()
+            if lifecycle.take_reload():
+                configuration = process.reload()
+                intake.reconfigure(configuration, _models(configuration))
+            now = datetime.now(UTC)  # before looking for files: what was acknowledged until now is indexed before a study is closed
+            indexed = intake.index_pending(lifecycle.keep_going)
+            if lifecycle.keep_going() and intake.close_due(now):
+                ring(files.run, "worker")
+            return 0.0 if indexed else seconds_until(intake.next_deadline())
+
+        run_turns(lifecycle, bell, turn)
+        commitments.stop()
+        scheduler.shutdown(wait=False)
+    database.close()
+
+
+def _models(configuration: Configuration) -> dict[str, AvailableModel]:
+    bundles = find_bundles(configuration.node.models_dir)
+    return {name: AvailableModel(bundle.manifest.version, bundle.digest) for name, bundle in bundles.items()}
+
+
+def _watch_certificates(process: Process, scheduler: BackgroundScheduler) -> None:
+    watch, log = ExpiryWatch(), get_logger()
+
+    def look() -> None:
+        try:
+            node = process.reload().node  # as of now: a reload may have named other files
+        except DicomNodeError as error:
+            log.warning("housekeeping_failed", reason=str(error))
+            return
+        watch.look(certificates_in_use(node), datetime.now(UTC))
+
+    scheduler.add_job(look, "interval", days=1, next_run_time=datetime.now(UTC) + timedelta(seconds=5))
+
+
+def _housekeeping(configuration: Configuration, database: Database, files: InstanceFiles) -> BackgroundScheduler:
+    log = get_logger()
+
+    def take_back_leases() -> None:
+        try:
+            with database.transaction() as session:
+                recovered = queue.recover(session, datetime.now(UTC))
+        except DicomNodeError as error:
+            log.warning("housekeeping_failed", reason=str(error))
+            return
+        for job_id in recovered:
+            log.warning("job_recovered", job=job_id, reason="lease ran out")
+        if recovered:
+            ring(files.run, "worker")
+
+    filling = False
+
+    def watch_disk() -> None:
+        """Warn before the receivers refuse, once."""
+        nonlocal filling
+        try:
+            was, free = filling, files.free_bytes()
+        except DicomNodeError as error:
+            log.warning("housekeeping_failed", reason=str(error))
+            return
+        filling = free < 2 * configuration.node.dicom.min_free
+        if filling and not was:
+            log.warning("disk_filling", free_bytes=free, refused_below_bytes=configuration.node.dicom.min_free)
+
+    scheduler = BackgroundScheduler(timezone=UTC, daemon=True)
+    lease_s = max(1.0, configuration.workers.lease.total_seconds() / 2)
+    scheduler.add_job(take_back_leases, "interval", seconds=lease_s, coalesce=True, max_instances=1)
+    scheduler.add_job(watch_disk, "interval", seconds=60, next_run_time=datetime.now(UTC) + timedelta(seconds=5))
+    scheduler.start()
+    return scheduler

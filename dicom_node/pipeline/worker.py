@@ -1,0 +1,168 @@
+"""Runs jobs: read, infer, write results, owe deliveries."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import pydicom
+
+from dicom_node import __version__
+from dicom_node.config import Configuration
+from dicom_node.domain.jobs import Job, JobStage, StoredResult
+from dicom_node.errors import DicomNodeError, ModelError, StorageError, TransitionError, place_of
+from dicom_node.inference import Model, ModelBundle, find_bundles, open_model, read_instances, volume_from_instances
+from dicom_node.jobs import queue
+from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.headers import header_attributes
+from dicom_node.pipeline.result_files import write_results
+from dicom_node.sr_writer import BuildRequest, build_results, build_self_test, check_one_patient
+from dicom_node.storage import Database, InstanceFiles, deliveries, index
+
+
+@dataclass(slots=True)
+class _Loaded:
+    digest: str
+    model: Model
+
+
+class Worker:
+    """One process's worth of model runs. Holds one job at a time, by lease."""
+
+    def __init__(self, name: str, configuration: Configuration, database: Database, files: InstanceFiles) -> None:
+        """Take back what a dead worker of the same name held."""
+        self.name = name
+        self._configuration = configuration
+        self._database = database
+        self._files = files
+        self._loaded: dict[str, _Loaded] = {}
+        self._log: Logger = get_logger()
+        with database.transaction() as session:
+            recovered = queue.recover(session, _now(), owner=name)
+        for job_id in recovered:
+            self._log.warning("job_recovered", job=job_id, reason="worker died, attempt lost")
+
+    def preload(self) -> None:
+        """Load the models that rules name and build results once, so that the first study waits for neither."""
+        build_self_test(_now())
+        for rule in self._configuration.rules:
+            if rule.model:
+                self._model(rule.model)
+
+    def reconfigure(self, configuration: Configuration) -> None:
+        """Use a new configuration from the next job on."""
+        self._configuration = configuration
+
+    def run_one(self) -> bool:
+        """Claim and run one job; False if none is due."""
+        with self._database.transaction() as session:
+            job = queue.claim(session, self.name, _now(), self._configuration.workers.lease)
+        if job is None:
+            return False
+        self._log.info("job_started", job=job.id, model=job.model, attempt=job.attempt, study_uid=job.key.study_instance_uid)
+        with _Heartbeat(self._database, job, self._configuration):
+            try:
+                self._run(job)
+            except TransitionError as error:
+                self._log.warning("job_lost", job=job.id, reason=str(error))
+            except DicomNodeError as error:
+                self._fail(job, error, retryable=error.retryable)
+            except Exception as error:  # noqa: BLE001 - main loop: a defect in one model must not end the others
+                self._fail(job, StorageError(f"internal error: {type(error).__name__} in {place_of(error)}"), retryable=True)
+        return True
+
+    def _run(self, job: Job) -> None:
+        timings = {"waited_s": (_now() - job.created_at).total_seconds()}
+        loaded = self._model(job.model)
+        if loaded.digest != job.key.model_digest:
+            raise ModelError(f"bundle {job.model} changed since the job was made", hint="send the study again to run the new bundle")
+        begin = perf_counter()
+        source = self._read(job)
+        check_one_patient(source)
+        volume, ordered = volume_from_instances(source)
+        timings["reading_s"] = perf_counter() - begin
+        self._stage(job, JobStage.INFERRING)
+        result = loaded.model.run(volume, header_attributes(ordered[0]), _now())
+        timings["model_s"] = result.compute_s
+        self._stage(job, JobStage.WRITING)
+        begin = perf_counter()
+        request = BuildRequest(job.key, ordered, volume, result, __version__, self._configuration.ae_title)
+        stored = write_results(self._files, job.id, build_results(request))
+        timings["writing_s"] = perf_counter() - begin
+        self._finish(job, stored, timings)
+        self._log.info("job_results_written", job=job.id, objects=len(stored), **{k: round(v, 3) for k, v in timings.items()})
+
+    def _read(self, job: Job) -> Sequence[pydicom.Dataset]:
+        with self._database.transaction() as session:
+            paths: list[Path] = index.instance_paths(session, job.key.study_instance_uid, job.series_instance_uid, job.sop_instance_uids)
+        return read_instances(paths)
+
+    def _stage(self, job: Job, stage: JobStage) -> None:
+        with self._database.transaction() as session:
+            if not queue.set_stage(session, job.id, self.name, stage):
+                raise TransitionError("lease lost")
+
+    def _finish(self, job: Job, stored: Sequence[StoredResult], timings: Mapping[str, float]) -> None:
+        now = _now()
+        with self._database.transaction() as session:
+            deliveries.record_results(session, job.id, stored, job.send_to, now)
+            queue.finish(session, job, delivering=bool(job.send_to), timings=timings, now=now)
+
+    def _fail(self, job: Job, error: DicomNodeError, *, retryable: bool) -> None:
+        reason = f"{error.code}: {error}" + (f" ({error.hint})" if error.hint else "")
+        try:
+            with self._database.transaction() as session:
+                held = queue.get(session, job.id)
+                if held is None or held.lease_owner != self.name or held.attempt != job.attempt:
+                    return
+                state = queue.fail_attempt(session, job.id, reason, retryable=retryable, now=_now())
+        except StorageError as again:
+            self._log.error("job_unrecorded", job=job.id, reason=str(again))
+            return
+        self._log.error("job_attempt_failed", job=job.id, attempt=job.attempt, state=str(state), reason=reason)
+
+    def _model(self, name: str) -> _Loaded:
+        bundle: ModelBundle | None = find_bundles(self._configuration.node.models_dir).get(name)
+        if bundle is None:
+            raise ModelError(f"no model bundle is named {name!r}", hint="see `dicom-node models list`")
+        loaded = self._loaded.get(name)
+        if loaded is None or loaded.digest != bundle.digest:
+            if loaded is not None:
+                loaded.model.close()
+            self._loaded[name] = loaded = _Loaded(bundle.digest, open_model(bundle, threads=self._configuration.workers.threads))
+        return loaded
+
+
+class _Heartbeat:
+    """Extends the lease of a job in a thread while it runs."""
+
+    def __init__(self, database: Database, job: Job, configuration: Configuration) -> None:
+        self._database = database
+        self._job = job
+        self._lease = configuration.workers.lease
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._done.wait(self._lease.total_seconds() / 3):
+            try:
+                with self._database.transaction() as session:
+                    if not queue.heartbeat(session, self._job.id, self._job.lease_owner or "", _now() + self._lease):
+                        return
+            except StorageError as error:
+                get_logger().warning("heartbeat_failed", job=self._job.id, reason=str(error))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""The receiving application entity: negotiation, access policy, C-STORE into durable files."""

@@ -1,0 +1,133 @@
+"""Results on disk and what is owed to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import Select
+
+from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
+from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt changes on a delivery.
+
+    Attributes:
+        status: C-STORE status, or None without a response.
+        next_attempt_at: When to try again; read only while the state stays OWED.
+    """
+
+    state: DeliveryState
+    status: int | None
+    reason: str
+    next_attempt_at: datetime
+
+
+def record_results(session: Session, job_id: int, results: Sequence[StoredResult], destinations: Sequence[str], now: datetime) -> None:
+    """Record result files and owe each to each destination."""
+    for result in results:
+        row = ResultRow(
+            job_id=job_id,
+            kind=result.kind,
+            number=result.number,
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            series_instance_uid=result.series_instance_uid,
+            path=str(result.path),
+        )
+        session.add(row)
+        session.flush()
+        for destination in destinations:
+            delivery = DeliveryRow(
+                job_id=job_id, result_id=row.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
+            )
+            session.add(delivery)
+            session.flush()
+            session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason="result written"))
+
+
+def owed(session: Session, now: datetime) -> list[Delivery]:
+    """List the deliveries whose time has come, by destination and job."""
+    statement = (
+        _with_result()
+        .where(DeliveryRow.state == DeliveryState.OWED, col(DeliveryRow.next_attempt_at) <= now)
+        .order_by(col(DeliveryRow.destination), col(DeliveryRow.job_id), col(DeliveryRow.id))
+    )
+    return [_delivery(row, result) for row, result in session.exec(statement)]
+
+
+def next_owed_at(session: Session) -> datetime | None:
+    """Say when the next delivery is due; None if nothing is owed."""
+    return session.exec(select(func.min(DeliveryRow.next_attempt_at)).where(DeliveryRow.state == DeliveryState.OWED)).one()
+
+
+def record_attempt(session: Session, delivery_id: int, attempt: Attempt, now: datetime) -> None:
+    """Write what an attempt came to, with its event."""
+    row = session.get_one(DeliveryRow, delivery_id)
+    session.add(
+        DeliveryEventRow(
+            delivery_id=delivery_id,
+            at=now,
+            from_state=row.state,
+            to_state=attempt.state,
+            reason=attempt.reason or f"status {attempt.status or 0:04X}",
+        )
+    )
+    row.state, row.status, row.reason = attempt.state, attempt.status, attempt.reason
+    row.attempt += 1
+    row.next_attempt_at = attempt.next_attempt_at
+    if attempt.state == DeliveryState.SENT:
+        row.sent_at = now
+
+
+def reopen(session: Session, job_id: int, now: datetime) -> int:
+    """Owe a job's refused deliveries once more, and make the waiting ones due; returns how many."""
+    rows = session.exec(select(DeliveryRow).where(DeliveryRow.job_id == job_id, DeliveryRow.state != DeliveryState.SENT)).all()
+    for row in rows:
+        session.add(
+            DeliveryEventRow(
+                delivery_id=row.id or 0, at=now, from_state=row.state, to_state=DeliveryState.OWED, reason="retried by an operator"
+            )
+        )
+        row.state, row.next_attempt_at = DeliveryState.OWED, now
+    return len(rows)
+
+
+def of_job(session: Session, job_id: int) -> list[Delivery]:
+    """List a job's deliveries."""
+    statement = _with_result().where(DeliveryRow.job_id == job_id).order_by(col(DeliveryRow.id))
+    return [_delivery(row, result) for row, result in session.exec(statement)]
+
+
+def recent(session: Session, limit: int) -> list[Delivery]:
+    """List the newest deliveries."""
+    statement = _with_result().order_by(col(DeliveryRow.id).desc()).limit(limit)
+    return [_delivery(row, result) for row, result in session.exec(statement)]
+
+
+def _with_result() -> Select[DeliveryRow, ResultRow]:
+    return select(DeliveryRow, ResultRow).join(ResultRow, col(ResultRow.id) == col(DeliveryRow.result_id))
+
+
+def _delivery(row: DeliveryRow, result: ResultRow) -> Delivery:
+    stored = StoredResult(
+        result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
+    )
+    return Delivery(
+        id=row.id or 0,
+        job_id=row.job_id,
+        destination=row.destination,
+        result=stored,
+        state=DeliveryState(row.state),
+        attempt=row.attempt,
+        next_attempt_at=row.next_attempt_at,
+        status=row.status,
+        reason=row.reason,
+        sent_at=row.sent_at,
+    )

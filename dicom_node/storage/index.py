@@ -1,0 +1,251 @@
+"""Index of received instances: rows in batches, revisions of studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, col, func, select
+
+from dicom_node.domain.instances import Attributes, ReceivedInstance
+from dicom_node.domain.routing import Outcome
+from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
+from dicom_node.errors import StorageError
+from dicom_node.storage.files import InstanceFiles
+from dicom_node.storage.tables import InstanceRow, ResultRow, RevisionRow, SeriesRow, StudyEventRow, StudyRow
+
+
+class Arrival(StrEnum):
+    """What an instance turned out to be."""
+
+    NEW = "new"
+    IDENTICAL = "identical"
+    DIFFERS = "differs"
+    OWN_RESULT = "own-result"
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """Where an instance belongs; `target` is None when the same object is there already and the file can go."""
+
+    instance: ReceivedInstance
+    arrival: Arrival
+    target: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStudy:
+    """A study with instances that belong to no revision yet."""
+
+    study_instance_uid: str
+    first_at: datetime
+    last_at: datetime
+
+
+def index_instance(session: Session, files: InstanceFiles, instance: ReceivedInstance) -> Indexed:
+    """Write the rows of one instance; the caller moves the file after the commit.
+
+    An identical object that is there already leaves no second row. A different one under the same UID is kept beside the
+    first and opens nothing. The node's own results are kept but never count as part of a study.
+    """
+    study = _study_row(session, instance)
+    series = _series_row(session, study, instance)
+    twins = session.exec(
+        select(InstanceRow).where(InstanceRow.series_id == series.id, InstanceRow.sop_instance_uid == instance.sop_instance_uid)
+    ).all()
+    for twin in twins:
+        if twin.sha256 == instance.sha256:
+            missing = None if Path(twin.path).exists() else Path(twin.path)
+            return Indexed(instance, Arrival.IDENTICAL, missing)
+    own = instance.own_result or _is_recorded_result(session, instance.sop_instance_uid)
+    variant = len(twins)
+    target = files.place_for(instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid, variant)
+    row = _instance_row(replace(instance, path=target, own_result=own), series, variant)
+    session.add(row)
+    if variant:
+        session.add(
+            StudyEventRow(
+                study_id=_id(study), at=instance.received_at, from_state=study.state, to_state=study.state, reason="duplicate differs"
+            )
+        )
+        return Indexed(instance, Arrival.DIFFERS, target)
+    if own:
+        return Indexed(instance, Arrival.OWN_RESULT, target)
+    _open(session, study, instance.received_at)
+    return Indexed(instance, Arrival.NEW, target)
+
+
+def open_studies(session: Session) -> list[OpenStudy]:
+    """List the studies that wait for completion."""
+    rows = session.exec(select(StudyRow).where(StudyRow.state == StudyState.RECEIVING)).all()
+    return [
+        OpenStudy(r.study_instance_uid, r.first_pending_at, r.last_pending_at) for r in rows if r.first_pending_at and r.last_pending_at
+    ]
+
+
+def header_sets(session: Session, study_instance_uid: str) -> list[Attributes]:
+    """Return the attributes of each series of a study that has pending instances."""
+    statement = (
+        select(SeriesRow.attributes)
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid)
+    )
+    return [_attributes(a) for a in session.exec(statement)]
+
+
+def freeze(session: Session, study_instance_uid: str, now: datetime, because: ClosedBecause) -> Study:
+    """Close the pending revision and return the study as it now stands, own results and differing duplicates left out."""
+    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
+    study.revision += 1
+    pending = session.exec(
+        select(InstanceRow)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .where(
+            SeriesRow.study_id == study.id,
+            col(InstanceRow.revision).is_(None),
+            InstanceRow.variant == 0,
+            col(InstanceRow.own_result).is_(False),
+        )
+    ).all()
+    for row in pending:
+        row.revision = study.revision
+    study.first_pending_at = study.last_pending_at = None
+    change_study(session, study, StudyState.CLOSED, now, f"revision {study.revision} closed: {because}")
+    session.flush()
+    return load_study(session, study_instance_uid, study.revision, (now, because))
+
+
+def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:
+    """Read a revision: every instance that arrived up to it."""
+    rows = session.exec(
+        select(InstanceRow, SeriesRow)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, col(InstanceRow.revision) <= revision)
+        .order_by(col(SeriesRow.id), col(InstanceRow.id))
+    ).all()
+    grouped: dict[str, list[StudyInstance]] = {}
+    for instance, series in rows:
+        merged = _attributes({**series.attributes, **instance.attributes})
+        grouped.setdefault(series.series_instance_uid, []).append(
+            StudyInstance(instance.sop_instance_uid, instance.sop_class_uid, Path(instance.path), merged)
+        )
+    senders = tuple(sorted({instance.calling_ae_title for instance, _ in rows}))
+    receivers = tuple(sorted({instance.called_ae_title for instance, _ in rows}))
+    return Study(
+        study_instance_uid,
+        revision,
+        closed[0],
+        closed[1],
+        senders,
+        tuple(Series(uid, tuple(instances)) for uid, instances in grouped.items()),
+        receivers,
+    )
+
+
+def record_revision(session: Session, study: Study, record: RevisionRow) -> None:
+    """Keep what the rules decided; a held study says so in its state."""
+    row = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study.study_instance_uid)).one()
+    record.study_id = _id(row)
+    session.add(record)
+    if not any(trace["outcome"] in (Outcome.RUN, Outcome.HOLD) for trace in record.traces):
+        row.reason = f"revision {study.revision} closed: {study.closed_because}; no rule takes it, `studies show` says why"
+    if record.held_by:
+        change_study(session, row, StudyState.HELD, study.closed_at, f"held by rule {record.held_by}")
+
+
+def change_study(session: Session, study: StudyRow, to: StudyState, at: datetime, reason: str) -> None:
+    """Change a study's state and write the event."""
+    session.add(StudyEventRow(study_id=_id(study), at=at, from_state=study.state, to_state=to, reason=reason))
+    study.state, study.reason = to, reason
+
+
+def _study_row(session: Session, instance: ReceivedInstance) -> StudyRow:
+    row = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == instance.study_instance_uid)).first()
+    if row is None:
+        row = StudyRow(study_instance_uid=instance.study_instance_uid, state=StudyState.CLOSED)
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _series_row(session: Session, study: StudyRow, instance: ReceivedInstance) -> SeriesRow:
+    row = session.exec(
+        select(SeriesRow).where(SeriesRow.study_id == study.id, SeriesRow.series_instance_uid == instance.series_instance_uid)
+    ).first()
+    if row is None:
+        attributes = {k: list(v) for k, v in instance.attributes.items()}
+        row = SeriesRow(study_id=_id(study), series_instance_uid=instance.series_instance_uid, attributes=attributes)
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _instance_row(instance: ReceivedInstance, series: SeriesRow, variant: int) -> InstanceRow:
+    own = {k: list(v) for k, v in instance.attributes.items()}
+    different: dict[str, Any] = {k: v for k, v in own.items() if series.attributes.get(k) != v}
+    different |= dict.fromkeys(series.attributes.keys() - own.keys())  # None: the series has it, this instance does not
+    return InstanceRow(
+        series_id=series.id or 0,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        transfer_syntax_uid=instance.transfer_syntax_uid,
+        variant=variant,
+        own_result=instance.own_result,
+        path=str(instance.path),
+        size_bytes=instance.size_bytes,
+        sha256=instance.sha256,
+        received_at=instance.received_at,
+        calling_ae_title=instance.peer.calling_ae_title,
+        called_ae_title=instance.peer.called_ae_title,
+        address=instance.peer.address,
+        attributes=different,
+    )
+
+
+def _open(session: Session, study: StudyRow, at: datetime) -> None:
+    study.first_pending_at = min(study.first_pending_at or at, at)
+    study.last_pending_at = max(study.last_pending_at or at, at)
+    if study.state != StudyState.RECEIVING:
+        change_study(session, study, StudyState.RECEIVING, at, "late instances" if study.revision else "first instance")
+
+
+def _is_recorded_result(session: Session, sop_instance_uid: str) -> bool:
+    return bool(session.exec(select(func.count()).select_from(ResultRow).where(ResultRow.sop_instance_uid == sop_instance_uid)).one())
+
+
+def _attributes(stored: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {keyword: tuple(values) for keyword, values in stored.items() if values is not None}
+
+
+def _id(row: StudyRow) -> int:
+    if row.id is None:
+        raise RuntimeError("row not flushed")
+    return row.id
+
+
+def instance_paths(session: Session, study_instance_uid: str, series_instance_uid: str, sop_instance_uids: Sequence[str]) -> list[Path]:
+    """Return where the instances of a job lie, in the order asked for.
+
+    Raises:
+        StorageError: one is not in the index.
+    """
+    statement = (
+        select(InstanceRow.sop_instance_uid, InstanceRow.path)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(
+            StudyRow.study_instance_uid == study_instance_uid,
+            SeriesRow.series_instance_uid == series_instance_uid,
+            InstanceRow.variant == 0,
+        )
+    )
+    paths = {uid: Path(path) for uid, path in session.exec(statement)}
+    missing = [uid for uid in sop_instance_uids if uid not in paths]
+    if missing:
+        raise StorageError(f"{len(missing)} of {len(sop_instance_uids)} instances are not in the index")
+    return [paths[uid] for uid in sop_instance_uids]

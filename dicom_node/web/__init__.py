@@ -1,0 +1,1 @@
+"""The HTTP side: STOW-RS through the same door as C-STORE, and /healthz."""

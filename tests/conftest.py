@@ -1,0 +1,42 @@
+"""Fixtures that several kinds of test share."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.cli.demo_data import write_series
+from dicom_node.storage import Database, InstanceFiles
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def lidc_series(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The LIDC-IDRI-0001 chest CT, 133 slices in inferior to superior order."""
+    return write_series(tmp_path_factory.mktemp("lidc"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> InstanceFiles:
+    store = InstanceFiles(tmp_path / "data")
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'node.db'}")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import SQLModel, create_engine
+
+from dicom_node.errors import StorageError
+from dicom_node.storage import Database
+
+RESULT = (
+    "INSERT INTO result (id, job_id, kind, number, sop_class_uid, sop_instance_uid, series_instance_uid, path)"
+    " VALUES (1, 1, 'SR', 1, '1', '1.9', '1.8', 'p')"
+)
+DELIVERY = (
+    "INSERT INTO delivery (id, job_id, result_id, destination, state, attempt, next_attempt_at, reason)"
+    " VALUES (1, 1, 1, 'pacs', 'OWED', 0, '2024-01-01', '')"
+)
+COMMITMENT = (
+    "INSERT INTO commitment (id, transaction_uid, calling_ae_title, called_ae_title, address, state, requested_at, wanted, failed, attempt,"
+    " next_attempt_at, reason) VALUES (1, '1.7', 'A', 'B', 'c', 'REQUESTED', '2024-01-01', 1, 0, 0, '2024-01-01', '')"
+)
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+def schema(path: Path) -> dict[str, list[str]]:
+    """Every table and index with its clauses; the order of clauses says nothing."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'").fetchall()
+    connection.close()
+    return {name: sorted(re.sub(r"\s+", " ", line).strip(" ,()") for line in sql.split("\n")) for name, sql in rows}
+
+
+def test_fresh_schema_equals_migrated_schema(tmp_path: Path, database: Database) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    SQLModel.metadata.create_all(engine)
+    engine.dispose()
+    assert schema(tmp_path / "fresh.db") == schema(tmp_path / "node.db")
+
+
+def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> None:
+    before = schema(tmp_path / "node.db")
+    database.migrate()
+    assert schema(tmp_path / "node.db") == before
+    assert len(set(database.schema_version())) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'LOST', 0, '')",
+        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'CLOSED', -1, '')",
+        "UPDATE job SET state = 'RUNNING'",
+        "UPDATE job SET lease_owner = 'w'",
+        "UPDATE delivery SET state = 'SENT'",
+        "UPDATE delivery SET state = 'SENT', sent_at = '2024-01-01', status = 49152",
+        "UPDATE commitment SET state = 'LOST'",
+        "UPDATE commitment SET state = 'VERIFIED'",
+        "UPDATE commitment SET reported_at = '2024-01-01'",
+        "UPDATE commitment SET failed = 2",
+        COMMITMENT.replace("(1, '1.7'", "(2, '1.7'"),
+    ],
+)
+def test_database_itself_refuses_what_must_not_be(database: Database, statement: str) -> None:
+    with database.transaction() as session:
+        session.connection().execute(
+            text(
+                "INSERT INTO job (id, study_instance_uid, revision, rule, model_digest, model, model_version, state, attempt, max_attempts,"
+                " series_instance_uid, sop_instance_uids, send_to, next_attempt_at, reason, timings, created_at)"
+                " VALUES (1, '1', 1, 'r', 'd', 'm', '1', 'QUEUED', 0, 3, '1.1', '[]', '[]', '2024-01-01', '', '{}', '2024-01-01')"
+            )
+        )
+        session.connection().execute(text(RESULT))
+        session.connection().execute(text(DELIVERY))
+        session.connection().execute(text(COMMITMENT))
+    with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
+        session.connection().execute(text(statement))
