@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import psutil
 import yaml
@@ -57,6 +58,19 @@ class Receivers:
         """Descriptors, threads, resident bytes."""
         process = psutil.Process(self.processes[name].pid)
         return process.num_fds(), process.num_threads(), process.memory_info().rss
+
+    def used_at_rest(self, name: str) -> tuple[int, int]:
+        """Descriptors and threads once they have been the same for two seconds: nothing of an earlier association is left."""
+        since, seen = monotonic(), self.used(name)[:2]
+
+        def same() -> bool:
+            nonlocal since, seen
+            if (now := self.used(name)[:2]) != seen:
+                since, seen = monotonic(), now
+            return monotonic() - since >= 2
+
+        Orthanc.wait_until(same, 30)
+        return seen
 
     def close(self) -> None:
         for process in self.processes.values():

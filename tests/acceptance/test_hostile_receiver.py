@@ -68,10 +68,9 @@ def test_process_is_after_an_attack_what_it_was_before(receiver: Receivers) -> N
         good.associate(calling="GOOD")
         good.store("1.9.0")
         good.release()
-    Orthanc.wait_until(lambda: receiver.used("receiver-0")[1] <= 4, 10)
-    descriptors, threads, _ = receiver.used("receiver-0")
+    at_rest = receiver.used_at_rest("receiver-0")
     attack_in_every_way(receiver)  # memory that the allocator keeps is taken once
-    Orthanc.wait_until(lambda: receiver.used("receiver-0")[:2] == (descriptors, threads), 30)
+    assert receiver.used_at_rest("receiver-0") == at_rest
     resident = receiver.used("receiver-0")[2]
     with RawPeer(receiver.port) as good:
         good.associate(calling="GOOD")
@@ -84,7 +83,7 @@ def test_process_is_after_an_attack_what_it_was_before(receiver: Receivers) -> N
             stop.wait(0.02)
         attacking.join()
         good.release()
-    Orthanc.wait_until(lambda: receiver.used("receiver-0")[:2] == (descriptors, threads), 30)
+    assert receiver.used_at_rest("receiver-0") == at_rest
     assert receiver.used("receiver-0")[2] - resident < 16 * MIB
     assert receiver.used("receiver-0")[2] < 160 * MIB
     assert receiver.processes["receiver-0"].poll() is None
