@@ -15,7 +15,7 @@ from datetime import datetime
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
-from dicom_node.domain.routing import CompleteWhen, Rule
+from dicom_node.domain.rules import CompleteWhen, Rule
 from dicom_node.domain.studies import ClosedBecause
 
 

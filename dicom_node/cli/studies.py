@@ -64,7 +64,7 @@ def _print_revisions(revisions: Sequence[queries.RevisionSummary]) -> None:
         typer.echo(f"Revision {revision.revision}, closed {text(revision.closed_at)} by {revision.closed_because}")
         for trace in revision.traces:
             typer.echo(f"  rule {trace['rule']}: {trace['outcome']} - {trace['reason']}")
-            for series in trace["series"]:
+            for series in (s for i in trace["inputs"] for s in i["series"]):
                 typer.echo(f"    series {series['series_instance_uid']}: {series['reason']}")
                 for c in series["conditions"]:
                     seen = ", ".join(c["seen"]) or "nothing"

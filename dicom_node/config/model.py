@@ -14,7 +14,7 @@ from dicom_node.config.node_schema import NodeFile, WorkersSection
 from dicom_node.config.rules_schema import CompleteWhenSection, RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination
-from dicom_node.domain.routing import CompleteWhen, Rule
+from dicom_node.domain.rules import CompleteWhen, Rule
 from dicom_node.domain.sources import QuerySource
 
 _RESTART = (

@@ -11,7 +11,7 @@ from pydicom._dicom_dict import DicomDictionary
 
 from dicom_node.config.section import Section
 from dicom_node.config.values import Duration, Name
-from dicom_node.domain.routing import CompleteWhen, Condition, Rule
+from dicom_node.domain.rules import CompleteWhen, Condition, Equals, Rule
 
 ASSOCIATION_KEYWORDS = ("CallingAET", "CalledAET")
 """What a rule may ask for beside DICOM keywords: who sent, and under which of the node's titles."""
@@ -89,4 +89,8 @@ def _keywords() -> frozenset[str]:
 
 def _condition(keyword: str, wanted: str | float | list[str | int | float]) -> Condition:
     texts = [str(w).strip() for w in (wanted if isinstance(wanted, list) else [wanted])]
-    return Condition(keyword, tuple(t for t in texts if not t.startswith("!")), tuple(t[1:].strip() for t in texts if t.startswith("!")))
+    return Condition(
+        keyword,
+        tuple(Equals(t) for t in texts if not t.startswith("!")),
+        tuple(Equals(t[1:].strip()) for t in texts if t.startswith("!")),
+    )

@@ -7,6 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from dicom_node.domain.routing import JobInput
+from dicom_node.domain.rules import Priority
+
 
 class JobState(StrEnum):
     """States of a job; the allowed changes stand in `dicom_node.jobs.states`."""
@@ -50,6 +53,9 @@ class Job:
     """One run of one model on one study revision.
 
     Attributes:
+        inputs: The first is the one that results refer to; never empty.
+        shadow: Results are kept and not sent.
+        replaces: Results take the place of those of the rule's earlier run on the study.
         attempt: Number of the attempt now running or last run; 0 before the first.
         lease_owner: Worker that holds the job while RUNNING.
         reason: Why it waits, failed or was cancelled; no patient data.
@@ -63,9 +69,11 @@ class Job:
     stage: JobStage | None
     attempt: int
     max_attempts: int
-    series_instance_uid: str
-    sop_instance_uids: tuple[str, ...]
+    inputs: tuple[JobInput, ...]
     send_to: tuple[str, ...]
+    priority: Priority
+    shadow: bool
+    replaces: bool
     lease_owner: str | None
     lease_until: datetime | None
     next_attempt_at: datetime

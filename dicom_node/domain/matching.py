@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 
 from dicom_node.domain.instances import Attributes
-from dicom_node.domain.routing import Condition
+from dicom_node.domain.rules import Condition, Equals, Test
 
 
 def meets(condition: Condition, attributes: Attributes) -> bool:
@@ -15,9 +15,15 @@ def meets(condition: Condition, attributes: Attributes) -> bool:
     fails a condition that wants a value, and meets one that only excludes.
     """
     values = [v.strip(" \0") for v in attributes.get(condition.keyword, ())]
-    if any(_equal(value, excluded) for value in values for excluded in condition.none_of):
+    if any(_passes(value, excluded) for value in values for excluded in condition.none_of):
         return False
-    return not condition.any_of or any(_equal(value, wanted) for value in values for wanted in condition.any_of)
+    return not condition.any_of or any(_passes(value, wanted) for value in values for wanted in condition.any_of)
+
+
+def _passes(value: str, test: Test) -> bool:
+    if isinstance(test, Equals):
+        return _equal(value, test.text)
+    raise NotImplementedError
 
 
 def _equal(value: str, wanted: str) -> bool:

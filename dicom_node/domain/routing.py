@@ -3,45 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One line of a rule's `match`: a keyword and its alternatives; `negated` ones start with `!` in the file.
-
-    A condition holds when any value of the element equals one of `any_of`, and none equals one of `none_of`.
-    """
-
-    keyword: str
-    any_of: tuple[str, ...]
-    none_of: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteWhen:
-    """When a study counts as complete.
-
-    Attributes:
-        quiet: No instance of any series of the study arrived for this long.
-        max_wait: At the latest this long after the first instance of the revision.
-    """
-
-    quiet: timedelta
-    max_wait: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A routing rule. A hold rule has no model and keeps the study from all models, visibly."""
-
-    name: str
-    match: tuple[Condition, ...]
-    complete_when: CompleteWhen
-    hold: bool
-    model: str
-    send_to: tuple[str, ...]
+from dicom_node.domain.rules import Priority
 
 
 class Outcome(StrEnum):
@@ -51,6 +15,20 @@ class Outcome(StrEnum):
     HOLD = "hold"
     NO_MATCH = "no-match"
     HELD_BACK = "held-back"
+    WAITS = "waits"
+    """The study is not complete for this rule yet."""
+    INCOMPLETE = "incomplete"
+    """The longest wait is over and the rule does not run on what there is."""
+    UNFIT = "unfit"
+    """An input is missing or no series fits it."""
+    LATE = "late"
+    """The rule has run and ignores what came later."""
+    INACTIVE = "inactive"
+    """Outside the time for which the rule is scheduled."""
+    AFTER = "after"
+    """The rule waits for the result of a model."""
+    QUARANTINED = "quarantined"
+    """The study mixes patients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +48,12 @@ class ConditionTrace:
 
 @dataclass(frozen=True, slots=True)
 class SeriesTrace:
-    """How one series fared against one rule.
+    """How one series fared against one input of a rule.
 
     Attributes:
         selected_instances: Instances that met every condition.
         reason: One sentence: chosen, or why not.
+        study_instance_uid: Of a prior; empty for the study itself.
     """
 
     series_instance_uid: str
@@ -82,6 +61,16 @@ class SeriesTrace:
     selected_instances: int
     conditions: tuple[ConditionTrace, ...]
     reason: str
+    study_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InputTrace:
+    """Which series an input got, and how the others lost."""
+
+    name: str
+    reason: str
+    series: tuple[SeriesTrace, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +80,40 @@ class RuleTrace:
     rule: str
     outcome: Outcome
     reason: str
-    series: tuple[SeriesTrace, ...]
+    inputs: tuple[InputTrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """The instances that a job gets for one input.
+
+    Attributes:
+        study_instance_uid: The study's own, or a prior's.
+    """
+
+    name: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteDecision:
-    """One model run that the rules ask for."""
+    """One model run that the rules ask for.
+
+    Attributes:
+        inputs: The first is the one that results refer to; never empty.
+        shadow: Results are kept and not sent.
+        replaces: Results take the place of those of the rule's earlier run on the study.
+    """
 
     rule: str
     model: str
-    series_instance_uid: str
-    sop_instance_uids: tuple[str, ...]
+    inputs: tuple[JobInput, ...]
     send_to: tuple[str, ...]
+    priority: Priority = Priority.NORMAL
+    shadow: bool = False
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,22 @@ class StudyState(StrEnum):
     RECEIVING = "RECEIVING"
     CLOSED = "CLOSED"
     HELD = "HELD"
+    QUARANTINED = "QUARANTINED"
+    """It mixes patients: no model runs, nothing is sent."""
+    PRIOR = "PRIOR"
+    """Fetched to accompany a later study of the patient; starts nothing by itself."""
 
 
 class ClosedBecause(StrEnum):
     """What ended a revision."""
 
     QUIET = "quiet"
+    RELEASE = "release"
+    SLOTS = "slots"
+    EXPECTED_COUNT = "expected_count"
+    AVAILABILITY = "availability"
     MAX_WAIT = "max_wait"
+    MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
 from dicom_node.domain.jobs import Job, JobKey, JobStage, JobState
-from dicom_node.domain.routing import RouteDecision
+from dicom_node.domain.routing import JobInput, RouteDecision
+from dicom_node.domain.rules import Priority
 from dicom_node.jobs.states import check_transition
 from dicom_node.storage.tables import JobEventRow, JobRow
 
@@ -40,9 +41,11 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
         model_version=new.model_version,
         state=JobState.QUEUED,
         max_attempts=new.max_attempts,
-        series_instance_uid=new.decision.series_instance_uid,
-        sop_instance_uids=list(new.decision.sop_instance_uids),
+        inputs=[asdict(job_input) for job_input in new.decision.inputs],
         send_to=list(new.decision.send_to),
+        priority=new.decision.priority,
+        shadow=new.decision.shadow,
+        replaces=new.decision.replaces,
         next_attempt_at=now,
         created_at=now,
     )
@@ -160,9 +163,11 @@ def job_from_row(row: JobRow) -> Job:
         stage=JobStage(row.stage) if row.stage else None,
         attempt=row.attempt,
         max_attempts=row.max_attempts,
-        series_instance_uid=row.series_instance_uid,
-        sop_instance_uids=tuple(row.sop_instance_uids),
+        inputs=tuple(JobInput(**{**i, "sop_instance_uids": tuple(i["sop_instance_uids"])}) for i in row.inputs),
         send_to=tuple(row.send_to),
+        priority=Priority(row.priority),
+        shadow=row.shadow,
+        replaces=row.replaces,
         lease_owner=row.lease_owner,
         lease_until=row.lease_until,
         next_attempt_at=row.next_attempt_at,

@@ -98,7 +98,7 @@ class Worker:
 
     def _read(self, job: Job) -> Sequence[pydicom.Dataset]:
         with self._database.transaction() as session:
-            paths: list[Path] = index.instance_paths(session, job.key.study_instance_uid, job.series_instance_uid, job.sop_instance_uids)
+            paths: list[Path] = index.instance_paths(session, job.inputs[0])
         return read_instances(paths)
 
     def _stage(self, job: Job, stage: JobStage) -> None:

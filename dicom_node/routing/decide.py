@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
-from dicom_node.domain.routing import Condition, ConditionTrace, Outcome, RouteDecision, Routing, Rule, RuleTrace, SeriesTrace
+from dicom_node.domain.routing import (
+    ConditionTrace,
+    InputTrace,
+    JobInput,
+    Outcome,
+    RouteDecision,
+    Routing,
+    RuleTrace,
+    SeriesTrace,
+)
+from dicom_node.domain.rules import Condition, Equals, Rule, Test
 from dicom_node.domain.studies import Series, Study, StudyInstance
 
 _MOST_VALUES_SHOWN = 10
@@ -24,13 +34,20 @@ def decide(rules: Sequence[Rule], study: Study) -> Routing:
     for rule, series in examined:
         best = _best(series, study)
         outcome, reason = _outcome(rule, best, held_by)
-        traces.append(RuleTrace(rule.name, outcome, reason, tuple(_explained(s, best) for s in series)))
+        traces.append(RuleTrace(rule.name, outcome, reason, (_input_trace(rule, series, best),)))
         if outcome is Outcome.RUN and best is not None:
             selected = _selected(rule, next(s for s in study.series if s.series_instance_uid == best.series_instance_uid), study)
-            decisions.append(
-                RouteDecision(rule.name, rule.model, best.series_instance_uid, tuple(i.sop_instance_uid for i in selected), rule.send_to)
-            )
+            decisions.append(RouteDecision(rule.name, rule.model, (_job_input(rule, best, selected, study),), rule.send_to))
     return Routing(tuple(decisions), tuple(traces), held_by)
+
+
+def _job_input(rule: Rule, best: SeriesTrace, selected: Sequence[StudyInstance], study: Study) -> JobInput:
+    uids = tuple(i.sop_instance_uid for i in selected)
+    return JobInput(rule.inputs[0].name, study.study_instance_uid, best.series_instance_uid, uids)
+
+
+def _input_trace(rule: Rule, series: Sequence[SeriesTrace], best: SeriesTrace | None) -> InputTrace:
+    return InputTrace(rule.inputs[0].name, "", tuple(_explained(s, best) for s in series))
 
 
 def _examine(rule: Rule, study: Study) -> list[SeriesTrace]:
@@ -45,9 +62,13 @@ def _examine(rule: Rule, study: Study) -> list[SeriesTrace]:
 def _trace(condition: Condition, series: Series, study: Study) -> ConditionTrace:
     headers = [_header(instance, study) for instance in series.instances]
     seen = dict.fromkeys(value for header in headers for value in header.get(condition.keyword, ()))
-    wanted = " or ".join(condition.any_of) + "".join(f" not {value}" for value in condition.none_of)
+    wanted = " or ".join(map(_text, condition.any_of)) + "".join(f" not {_text(test)}" for test in condition.none_of)
     matched = sum(meets(condition, header) for header in headers)
     return ConditionTrace(condition.keyword, wanted.strip(), tuple(seen)[:_MOST_VALUES_SHOWN], matched)
+
+
+def _text(test: Test) -> str:
+    return test.text if isinstance(test, Equals) else str(test)
 
 
 def _selected(rule: Rule, series: Series, study: Study) -> list[StudyInstance]:

@@ -14,7 +14,7 @@ def render(routing: Routing) -> str:
 
 def _rule_lines(trace: RuleTrace) -> Iterator[str]:
     yield f"{trace.rule}: {trace.outcome} - {trace.reason}"
-    for series in trace.series:
+    for series in (s for i in trace.inputs for s in i.series):
         yield f"  series {series.series_instance_uid}: {series.selected_instances} of {series.instances} instances - {series.reason}"
         for condition in series.conditions:
             mark = "ok" if condition.matched_instances else "NO"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.instances import Attributes, ReceivedInstance
-from dicom_node.domain.routing import Outcome
+from dicom_node.domain.routing import JobInput, Outcome
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
 from dicom_node.storage.files import InstanceFiles
@@ -228,8 +228,8 @@ def _id(row: StudyRow) -> int:
     return row.id
 
 
-def instance_paths(session: Session, study_instance_uid: str, series_instance_uid: str, sop_instance_uids: Sequence[str]) -> list[Path]:
-    """Return where the instances of a job lie, in the order asked for.
+def instance_paths(session: Session, wanted: JobInput) -> list[Path]:
+    """Return where the instances of a job's input lie, in the order asked for.
 
     Raises:
         StorageError: one is not in the index.
@@ -239,13 +239,13 @@ def instance_paths(session: Session, study_instance_uid: str, series_instance_ui
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
         .where(
-            StudyRow.study_instance_uid == study_instance_uid,
-            SeriesRow.series_instance_uid == series_instance_uid,
+            StudyRow.study_instance_uid == wanted.study_instance_uid,
+            SeriesRow.series_instance_uid == wanted.series_instance_uid,
             InstanceRow.variant == 0,
         )
     )
     paths = {uid: Path(path) for uid, path in session.exec(statement)}
-    missing = [uid for uid in sop_instance_uids if uid not in paths]
+    missing = [uid for uid in wanted.sop_instance_uids if uid not in paths]
     if missing:
-        raise StorageError(f"{len(missing)} of {len(sop_instance_uids)} instances are not in the index")
-    return [paths[uid] for uid in sop_instance_uids]
+        raise StorageError(f"{len(missing)} of {len(wanted.sop_instance_uids)} instances are not in the index")
+    return [paths[uid] for uid in wanted.sop_instance_uids]

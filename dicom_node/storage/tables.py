@@ -11,6 +11,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from dicom_node.domain.jobs import DeliveryState, JobState
+from dicom_node.domain.rules import Priority
 from dicom_node.domain.studies import StudyState
 
 __all__ = [
@@ -42,7 +43,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-def _one_of(column: str, states: type[StudyState] | type[JobState] | type[DeliveryState]) -> str:
+def _one_of(column: str, states: type[StudyState] | type[JobState] | type[DeliveryState] | type[Priority]) -> str:
     return f"{column} IN ({', '.join(repr(str(s)) for s in states)})"
 
 
@@ -146,6 +147,7 @@ class JobRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "revision", "rule", "model_digest", name="job_once"),
         CheckConstraint(_one_of("state", JobState), name="job_state_known"),
+        CheckConstraint(_one_of("priority", Priority), name="job_priority_known"),
         CheckConstraint("(state = 'RUNNING') = (lease_owner IS NOT NULL)", name="job_lease_while_running"),
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="job_lease_has_end"),
         CheckConstraint("attempt >= 0 AND max_attempts > 0", name="job_attempts_count"),
@@ -170,14 +172,17 @@ class JobRow(SQLModel, table=True):
     stage: str | None = None
     attempt: int = 0
     max_attempts: int
-    series_instance_uid: str
-    sop_instance_uids: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    inputs: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     send_to: list[str] = Field(sa_column=Column(JSON, nullable=False))
     lease_owner: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     next_attempt_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     reason: str = ""
     timings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    priority: str = Priority.NORMAL
+    shadow: bool = False
+    replaces: bool = False
+    findings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 

@@ -65,7 +65,7 @@ def test_complete_study_makes_one_job_with_its_series(house: House) -> None:
     with house.database.transaction() as session:
         job = queue.get(session, job_id)
     assert job is not None
-    assert sorted(job.sop_instance_uids) == sorted(d.SOPInstanceUID for d in series)
+    assert sorted(job.inputs[0].sop_instance_uids) == sorted(d.SOPInstanceUID for d in series)
     assert not house.files.pending()
     assert (house.study().instances, house.study().revision) == (24, 1)
 
@@ -88,7 +88,7 @@ def test_late_instance_opens_a_new_revision(house: House) -> None:
     with house.database.transaction() as session:
         job = queue.get(session, second)
     assert job is not None
-    assert (job.key.revision, len(job.sop_instance_uids)) == (2, 24)
+    assert (job.key.revision, len(job.inputs[0].sop_instance_uids)) == (2, 24)
 
 
 def test_own_results_never_count_as_part_of_a_study(house: House) -> None:
@@ -134,7 +134,7 @@ def test_study_that_no_rule_takes_is_listed_with_the_reason(house: House) -> Non
     with house.database.transaction() as session:
         [revision] = queries.revisions(session, series[0].StudyInstanceUID)
     assert revision.traces[0]["outcome"] == "no-match"
-    assert "Modality" in revision.traces[0]["series"][0]["reason"]
+    assert "Modality" in revision.traces[0]["inputs"][0]["series"][0]["reason"]
 
 
 def test_unreadable_file_is_set_aside_not_lost(house: House) -> None:

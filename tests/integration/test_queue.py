@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dicom_node.domain.jobs import JobKey, JobState
-from dicom_node.domain.routing import RouteDecision
+from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.errors import TransitionError
 from dicom_node.jobs import queue
 from dicom_node.storage import Database, queries
@@ -15,7 +15,7 @@ LEASE = timedelta(seconds=60)
 
 
 def new_job(revision: int = 1, max_attempts: int = 3) -> queue.NewJob:
-    decision = RouteDecision("rule", "model", "1.2.3", ("1.2.3.4",), ("pacs",))
+    decision = RouteDecision("rule", "model", (JobInput("image", "1.2", "1.2.3", ("1.2.3.4",)),), ("pacs",))
     return queue.NewJob(JobKey("1.2", revision, "rule", "digest"), decision, "1.0", max_attempts)
 
 

@@ -15,7 +15,7 @@ from dicom_node.config import Configuration
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome, Verdict
 from dicom_node.domain.jobs import DeliveryState, JobKey, JobState, StoredResult
-from dicom_node.domain.routing import RouteDecision
+from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.jobs import queue
 from dicom_node.pipeline.sender import Sender
 from dicom_node.storage import Database, deliveries
@@ -52,7 +52,7 @@ class House:
         paths = write(chest_series()[:3], folder / "results")
         now = datetime.now(UTC)
         with database.transaction() as session:
-            decision = RouteDecision("rule", "model", "1.2.3", ("1.2.3.4",), ("pacs",))
+            decision = RouteDecision("rule", "model", (JobInput("image", "1.2", "1.2.3", ("1.2.3.4",)),), ("pacs",))
             job = queue.create(session, queue.NewJob(JobKey("1.2", 1, "rule", "digest"), decision, "1.0", 3), now)
             claimed = queue.claim(session, "w", now, timedelta(seconds=60))
             assert job is not None

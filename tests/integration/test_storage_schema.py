@@ -32,7 +32,9 @@ def schema(path: Path) -> dict[str, list[str]]:
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'").fetchall()
     connection.close()
-    return {name: sorted(re.sub(r"\s+", " ", line).strip(" ,()") for line in sql.split("\n")) for name, sql in rows}
+    return {
+        name: sorted(re.sub(r"\s+", " ", line).replace(f'"{name}"', name).strip(" ,()") for line in sql.split("\n")) for name, sql in rows
+    }
 
 
 def test_fresh_schema_equals_migrated_schema(tmp_path: Path, database: Database) -> None:
@@ -56,6 +58,7 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
         "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'CLOSED', -1, '')",
         "UPDATE job SET state = 'RUNNING'",
         "UPDATE job SET lease_owner = 'w'",
+        "UPDATE job SET priority = 'soon'",
         "UPDATE delivery SET state = 'SENT'",
         "UPDATE delivery SET state = 'SENT', sent_at = '2024-01-01', status = 49152",
         "UPDATE commitment SET state = 'LOST'",
@@ -70,8 +73,9 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
         session.connection().execute(
             text(
                 "INSERT INTO job (id, study_instance_uid, revision, rule, model_digest, model, model_version, state, attempt, max_attempts,"
-                " series_instance_uid, sop_instance_uids, send_to, next_attempt_at, reason, timings, created_at)"
-                " VALUES (1, '1', 1, 'r', 'd', 'm', '1', 'QUEUED', 0, 3, '1.1', '[]', '[]', '2024-01-01', '', '{}', '2024-01-01')"
+                " inputs, send_to, next_attempt_at, reason, timings, priority, shadow, replaces, findings, created_at)"
+                " VALUES (1, '1', 1, 'r', 'd', 'm', '1', 'QUEUED', 0, 3, '[]', '[]', '2024-01-01', '', '{}', 'normal', 0, 0, '{}',"
+                " '2024-01-01')"
             )
         )
         session.connection().execute(text(RESULT))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.assembly import Assembly
-from dicom_node.domain.routing import CompleteWhen
+from dicom_node.domain.rules import CompleteWhen
 from dicom_node.domain.studies import ClosedBecause
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dicom_node.domain.matching import meets
-from dicom_node.domain.routing import Condition
+from dicom_node.domain.rules import Condition, Equals
 from dicom_node.domain.uids import derive_uid, is_safe_uid
 
 
@@ -25,12 +25,12 @@ def test_derived_uid_is_the_same_every_time_and_valid() -> None:
 @pytest.mark.parametrize(
     ("condition", "values", "expected"),
     [
-        (Condition("K", ("CT",), ()), ("CT ",), True),
-        (Condition("K", ("CT",), ()), ("ct",), False),
-        (Condition("K", ("1.5",), ()), ("1.50",), True),
-        (Condition("K", (), ("LOCALIZER",)), ("A", "LOCALIZER"), False),
-        (Condition("K", (), ("LOCALIZER",)), (), True),
-        (Condition("K", ("CT",), ()), (), False),
+        (Condition("K", (Equals("CT"),)), ("CT ",), True),
+        (Condition("K", (Equals("CT"),)), ("ct",), False),
+        (Condition("K", (Equals("1.5"),)), ("1.50",), True),
+        (Condition("K", (), (Equals("LOCALIZER"),)), ("A", "LOCALIZER"), False),
+        (Condition("K", (), (Equals("LOCALIZER"),)), (), True),
+        (Condition("K", (Equals("CT"),)), (), False),
     ],
 )
 def test_condition_compares_as_documented(condition: Condition, values: tuple[str, ...], expected: bool) -> None:

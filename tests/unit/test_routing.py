@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dicom_node.domain.routing import CompleteWhen, Condition, Outcome, Rule
+from dicom_node.domain.routing import Outcome
+from dicom_node.domain.rules import CompleteWhen, Condition, Equals, Rule
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance
 from dicom_node.routing import decide, render
 
@@ -23,8 +24,8 @@ def study(*found: Series) -> Study:
     return Study("1.2", 1, datetime(2024, 1, 1, tzinfo=UTC), ClosedBecause.QUIET, ("PACS",), found)
 
 
-CT = Condition("Modality", ("CT",), ())
-NO_LOCALIZER = Condition("ImageType", (), ("LOCALIZER",))
+CT = Condition("Modality", (Equals("CT"),))
+NO_LOCALIZER = Condition("ImageType", (), (Equals("LOCALIZER"),))
 
 
 def test_every_rule_that_matches_fires() -> None:
@@ -36,18 +37,18 @@ def test_series_with_most_matching_instances_is_chosen() -> None:
     routing = decide(
         [rule("a", CT, NO_LOCALIZER)], study(series("1", 9, Modality="CT", ImageType="A/LOCALIZER"), series("2", 5, Modality="CT"))
     )
-    assert routing.decisions[0].series_instance_uid == "2"
+    assert routing.decisions[0].inputs[0].series_instance_uid == "2"
 
 
 def test_equal_series_are_decided_by_series_number() -> None:
     routing = decide(
         [rule("a", CT)], study(series("1", 5, Modality="CT", SeriesNumber="4"), series("2", 5, Modality="CT", SeriesNumber="3"))
     )
-    assert routing.decisions[0].series_instance_uid == "2"
+    assert routing.decisions[0].inputs[0].series_instance_uid == "2"
 
 
 def test_hold_rule_keeps_the_study_from_all_models_and_says_so() -> None:
-    held = rule("phantoms", Condition("PatientID", ("QA",), ()), hold=True)
+    held = rule("phantoms", Condition("PatientID", (Equals("QA"),)), hold=True)
     routing = decide([held, rule("a", CT)], study(series("1", 5, Modality="CT", PatientID="QA")))
     assert (routing.decisions, routing.held_by) == ((), "phantoms")
     assert [t.outcome for t in routing.traces] == [Outcome.HOLD, Outcome.HELD_BACK]
@@ -59,5 +60,5 @@ def test_trace_says_what_was_wanted_and_what_was_seen() -> None:
 
 
 def test_sender_is_a_condition_like_any_other() -> None:
-    by_sender = rule("a", Condition("CallingAET", ("PACS",), ()))
+    by_sender = rule("a", Condition("CallingAET", (Equals("PACS"),)))
     assert decide([by_sender], study(series("1", 1, Modality="MR"))).decisions
