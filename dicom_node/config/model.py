@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
+from dicom_node.config.complete_schema import CompleteWhenSection
 from dicom_node.config.node_schema import NodeFile, WorkersSection
-from dicom_node.config.rules_schema import CompleteWhenSection, RulesFile
+from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.rules import CompleteWhen, Rule
@@ -62,8 +63,7 @@ class Configuration(Section):
     @property
     def complete_when(self) -> CompleteWhen:
         """What holds for a study that no rule may take."""
-        default = CompleteWhenSection()
-        return CompleteWhen(default.quiet, default.max_wait)
+        return CompleteWhenSection().to_complete_when()
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:

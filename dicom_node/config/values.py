@@ -8,14 +8,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31557600.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read `500ms`, `10s`, `10m`, `2h`, `1d`.
+    """Read `500ms`, `10s`, `10m`, `2h`, `1d`, `2w`, `5y` (a year has 365.25 days).
 
     Raises:
         ValueError: not such a text; a bare number has no unit and is refused.
@@ -24,7 +24,7 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a duration is a number with a unit, such as 500ms, 10s, 10m, 2h")
+        raise ValueError("a duration is a number with a unit, such as 500ms, 10s, 10m, 2h, 5y")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicom_node.domain.rules import Priority
+from dicom_node.domain.studies import Study
 
 
 class Outcome(StrEnum):
@@ -123,3 +124,37 @@ class Routing:
     decisions: tuple[RouteDecision, ...]
     traces: tuple[RuleTrace, ...]
     held_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a rule stands with a study at the moment of a decision; rules without one are due and complete.
+
+    Attributes:
+        due: Decide now; otherwise the trace says `waits` with `reason`, or `late` if `ran_on` and the rule ignores late instances.
+        complete: The conditions of `complete_when` are met; False after the longest wait.
+        reason: What completed it, what it waits for, or what is missing; no patient data.
+        ran_on: Last revision that the rule has run on; 0: none.
+    """
+
+    due: bool
+    complete: bool = True
+    reason: str = ""
+    ran_on: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSearch:
+    """What was found for an input with `prior`.
+
+    Attributes:
+        studies: Newest first; only those that the node holds.
+        finished: Nothing more will come: found and fetched, not found, or out of time.
+        reason: How it went; no patient data.
+    """
+
+    rule: str
+    input: str
+    studies: tuple[Study, ...]
+    finished: bool
+    reason: str

@@ -11,10 +11,12 @@ from dicom_node.domain.routing import (
     InputTrace,
     JobInput,
     Outcome,
+    PriorSearch,
     RouteDecision,
     Routing,
     RuleTrace,
     SeriesTrace,
+    Standing,
 )
 from dicom_node.domain.rules import Condition, Equals, Rule, Test
 from dicom_node.domain.studies import Series, Study, StudyInstance
@@ -22,7 +24,12 @@ from dicom_node.domain.studies import Series, Study, StudyInstance
 _MOST_VALUES_SHOWN = 10
 
 
-def decide(rules: Sequence[Rule], study: Study) -> Routing:
+def decide(
+    rules: Sequence[Rule],
+    study: Study,
+    standings: Mapping[str, Standing] | None = None,  # noqa: ARG001
+    priors: Sequence[PriorSearch] = (),  # noqa: ARG001
+) -> Routing:
     """Apply the rules to a closed revision.
 
     Hold rules come first: if one matches, no model runs. Otherwise every rule that matches fires, whatever the others do.
