@@ -97,7 +97,10 @@ def _certificate(certificate: CertificateInUse, now: datetime) -> Finding:
 
 def expiry_text(certificate: CertificateInUse, now: datetime) -> str:
     """Say whose certificate it is and how long it lasts."""
-    return f"{certificate.subject} expires in {certificate.days_left(now)} day(s), at {certificate.expires_at:%Y-%m-%d %H:%M} UTC"
+    moment = f"{certificate.expires_at:%Y-%m-%d %H:%M} UTC"
+    if certificate.expires_at <= now:
+        return f"{certificate.subject} has expired, at {moment}: handshakes that need it fail"
+    return f"{certificate.subject} expires in {certificate.days_left(now)} day(s), at {moment}"
 
 
 def _port(configuration: Configuration) -> str:

@@ -79,7 +79,7 @@ def check_tls(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
     for location, key, paths in _sections(node):
         place = _Place(source, location)
         if "ca" in paths:
-            yield from _check_authorities(place, paths["ca"], now)
+            yield from _check_authorities(place, paths["ca"])
         if "certificate" in paths and key is not None:
             yield from _check_own(place, paths["certificate"], key, now)
     tls = node.dicom.tls
@@ -112,14 +112,11 @@ def _sections(node: NodeFile) -> Iterator[tuple[tuple[str | int, ...], Path | No
             yield location, section.key, {option: path for option, path in paths.items() if path is not None}
 
 
-def _check_authorities(place: _Place, path: Path, now: datetime) -> Iterator[Fault]:
+def _check_authorities(place: _Place, path: Path) -> Iterator[Fault]:
     try:
-        certificates = read_certificates(path)
+        read_certificates(path)
     except ConfigError as error:
         yield place.fault("ca", str(error), error.hint)
-        return
-    if all(c.not_valid_after_utc < now for c in certificates):
-        yield place.fault("ca", f"every certificate in {path} has expired", "ask the authority for its new certificate")
 
 
 def _check_own(place: _Place, path: Path, key: Path, now: datetime) -> Iterator[Fault]:
@@ -134,10 +131,6 @@ def _check_own(place: _Place, path: Path, key: Path, now: datetime) -> Iterator[
 
 
 def _check_leaf(place: _Place, path: Path, own: x509.Certificate, now: datetime) -> Iterator[Fault]:
-    if own.not_valid_after_utc < now:
-        yield place.fault(
-            "certificate", f"{path} expired at {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", "ask the authority for a new one"
-        )
     if own.not_valid_before_utc > now:
         moment = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         yield place.fault("certificate", f"{path} is not valid before {moment}", "wait until then, or set this machine's clock")

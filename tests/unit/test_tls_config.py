@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from dicom_node.cli.doctor import examine
+from dicom_node.cli.doctor import examine, expiry_text
 from dicom_node.config import Configuration, dump_snapshot, load_snapshot, restart_only_changes
 from dicom_node.config.tls_files import certificates_in_use
 from dicom_node.config.tls_subject import parse_subject, subject_matches
@@ -77,7 +77,6 @@ def early(folder: Path) -> None:
 BROKEN = {
     "missing certificate": (lambda f: (f / "node.crt").unlink(), 5, "dicom.tls.certificate", "cannot be read: No such file"),
     "no certificate": (lambda f: (f / "node.crt").write_text("hello"), 5, "dicom.tls.certificate", "holds no PEM certificate"),
-    "expired": (lambda f: Authority(f, "site-ca").issue("node", days=-2), 5, "dicom.tls.certificate", "expired at 20"),
     "not yet valid": (early, 5, "dicom.tls.certificate", "not valid before 20"),
     "weak RSA": (lambda f: Authority(f, "site-ca").issue("node", key=rsa_key(9, 1024)), 5, "dicom.tls.certificate", "1024 bits, 2048"),
     "weak EC": (
@@ -111,14 +110,12 @@ def test_key_of_another_certificate_is_a_fault(tmp_path: Path, authority: Author
     assert "is not the key of this section's certificate" in found
 
 
-def test_expired_authorities_are_a_fault_only_when_all_are(tmp_path: Path, authority: Authority) -> None:
-    old = authority.issue("old", days=-1).certificate.read_bytes()
-    new = authority.ca.read_bytes()
-    authority.ca.write_bytes(old + new)
-    load(tmp_path, TLS)
-    authority.ca.write_bytes(old)
-    [found] = faults(tmp_path, TLS)
-    assert "every certificate in" in found
+def test_what_has_expired_keeps_nothing_from_starting_and_is_told(tmp_path: Path, authority: Authority) -> None:
+    authority.issue("node", days=-2)
+    authority.ca.write_bytes(authority.issue("old", days=-1).certificate.read_bytes())
+    found = certificates_in_use(load(tmp_path, TLS).node)
+    assert {c.option: c.days_left(datetime.now(UTC)) < 0 for c in found} == {"dicom.tls.certificate": True, "dicom.tls.ca": True}
+    assert all("has expired, at 20" in expiry_text(c, datetime.now(UTC)) for c in found)
 
 
 @pytest.mark.parametrize(
