@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -15,13 +15,17 @@ from dicom_node.cli.output import print_json
 from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
 from dicom_node.delivery import scu
+from dicom_node.domain.commitments import CommitmentState
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.sources import QuerySource
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
 from dicom_node.inference import find_bundles, open_model
 from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
+from dicom_node.pipeline.reporter import is_overdue
 from dicom_node.scp.query_retrieve import sources
-from dicom_node.storage import Database, InstanceFiles
+from dicom_node.storage import Database, InstanceFiles, commitments
+
+_GIVEN_UP_SHOWN_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def examine(configuration: Configuration) -> list[Finding]:
         ("port", _port),
         ("disk", _disk),
         ("database", _database),
+        ("commitments", _commitments),
         ("models", _models),
     ]
     findings = [_run(name, configuration, check) for name, check in checks]
@@ -143,6 +148,25 @@ def _database(configuration: Configuration) -> str:
     if found != newest:
         raise StorageError(f"schema is {found}, this program needs {newest}", hint="start the node: it migrates the database")
     return f"schema {found}"
+
+
+def _commitments(configuration: Configuration) -> str:
+    database = Database(configuration.node.database)
+    if database.schema_version()[0] is None:
+        return "none asked for yet"
+    now = datetime.now(UTC)
+    with database.transaction() as session:
+        owed = [*commitments.in_state(session, CommitmentState.REQUESTED), *commitments.in_state(session, CommitmentState.VERIFIED)]
+        given_up = commitments.in_state(session, CommitmentState.UNREPORTABLE)
+    late = [c for c in owed if is_overdue(c, now)]
+    lost = [c for c in given_up if now - c.requested_at < _GIVEN_UP_SHOWN_FOR]
+    if late or lost:
+        peers = ", ".join(sorted({c.peer.calling_ae_title for c in (*late, *lost)}))
+        raise StorageError(
+            f"{len(late)} result(s) overdue, {len(lost)} given up; asked for by {peers}",
+            hint="`dicom-node commitments list` says why; commitment.report_to names where results go; then `commitments retry`",
+        )
+    return f"{len(owed)} result(s) owed, none overdue"
 
 
 def _models(configuration: Configuration) -> str:

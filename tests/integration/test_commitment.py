@@ -14,6 +14,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from dicom_node.cli.commands import app
+from dicom_node.cli.doctor import examine
 from dicom_node.domain.commitments import STORAGE_COMMITMENT, CommitmentState
 from dicom_node.domain.equipment import NODE_MODEL_NAME
 from dicom_node.errors import StorageError
@@ -34,6 +35,13 @@ def house(tmp_path: Path, database: Database, files: InstanceFiles) -> Iterator[
     built = CommitmentHouse(tmp_path, database, files)
     yield built
     built.close()
+
+
+def doctor_says(house: CommitmentHouse) -> tuple[bool, str]:
+    url = f"sqlite:///{house.files.data_dir.parent / 'node.db'}"
+    node = house.configuration.node.model_copy(update={"database": url})
+    [found] = [f for f in examine(house.configuration.model_copy(update={"node": node})) if f.check == "commitments"]
+    return found.ok, found.message
 
 
 def path_of(house: CommitmentHouse, uid: str) -> Path:
@@ -186,6 +194,7 @@ def test_peer_without_an_address_is_shown_as_unreportable(tmp_path: Path, databa
     house.report()
     assert house.get(uid).state is CommitmentState.UNREPORTABLE
     assert "report_to names no address for ORTHANC" in house.get(uid).reason
+    assert doctor_says(house) == (False, "0 result(s) overdue, 1 given up; asked for by ORTHANC")
     house.close()
 
 
@@ -195,6 +204,7 @@ def test_report_that_nobody_took_for_a_week_is_given_up_visibly_and_can_be_retri
     with house.database.transaction() as session:
         session.connection().execute(text("UPDATE commitment SET requested_at = '2024-01-01 00:00:00.000000'"))
     assert is_overdue(house.get(uid), datetime.now(UTC))
+    assert doctor_says(house) == (False, "1 result(s) overdue, 0 given up; asked for by ORTHANC")
     house.report()
     assert house.get(uid).state is CommitmentState.UNREPORTABLE
     with house.database.transaction() as session:
