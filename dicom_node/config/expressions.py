@@ -129,7 +129,7 @@ def _compiled(text: str, environment: cel.Env) -> tuple[cel.Expression, frozense
     except UnicodeEncodeError as error:
         raise ExpressionFault([f"column {error.start + 1}: half of a surrogate pair is no character"]) from None
     except (RuntimeError, ValueError, UnicodeError) as error:
-        raise ExpressionFault(faults_of_engine(text, str(error))) from None
+        raise ExpressionFault(faults_of_engine(text, str(error), of_result=environment is not _header_environment())) from None
     keywords = checked_tokens(text, lambda literal: str(environment.compile(literal).eval(data={}).value()))
     if program.return_type() != cel.Type.BOOL:
         kind = program.return_type().name().lower()
