@@ -26,7 +26,7 @@ def meets(condition: Condition, attributes: Attributes) -> bool:
     An absent or empty element fails a condition that wants a value, and meets one that only excludes.
     """
     compiled = _compiled.get(id(condition))
-    if compiled is None or compiled.condition is not condition:
+    if compiled is None:
         compiled = _remember(condition)
     values = attributes.get(condition.keyword, ())
     answer = compiled.remembered.get(values)
@@ -76,7 +76,7 @@ class _Compiled:
 
 
 _compiled: dict[int, _Compiled] = {}
-"""By the identity of the condition, which the entry keeps alive: asking costs no hash of its texts."""
+"""By the identity of the condition, which is its own while the entry keeps it alive: asking costs no hash of its texts."""
 
 
 def _remember(condition: Condition) -> _Compiled:

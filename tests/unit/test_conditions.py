@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dicom_node.config.conditions import ConditionFault, parse_condition
 from dicom_node.domain.elements import element_of
-from dicom_node.domain.matching import meets
+from dicom_node.domain.matching import meets, prepare
 from dicom_node.domain.rules import Condition, Equals, Matches, Presence, Within
 
 
@@ -91,6 +91,8 @@ TABLE = [
     ("StudyDescription", "~^CT$", [("CT",), ("CT ",)], [("CT chest",), MISSING]),
     ("StudyDescription", "!~(?i)test", [("CT chest",), MISSING, PADDED], [("TEST",), ("a test",)]),
     ("StudyDescription", "~胸部", [("胸部単純CT",)], [("腹部",)]),
+    ("StudyDescription", "Sch\u00e4del", [("Sch\u00e4del",), ("Scha\u0308del",)], [("Schadel",)]),
+    ("StudyDescription", "Scha\u0308del", [("Sch\u00e4del",), ("Scha\u0308del",)], [("Schadel",)]),
     ("ImageType", "~^AXI", [("ORIGINAL", "AXIAL")], [("ORIGINAL", "MAXI")]),
     ("StudyDate", "~^2024", [("20240102",)], [("20230102",), MISSING]),
     # numbers: as numbers, however they are written
@@ -110,6 +112,8 @@ TABLE = [
     # dates, times, both: a partial one is all that it may mean
     ("StudyDate", "2024-01-31", [("20240131",), ("2024.01.31",)], [("20240130",), ("202401",), ("20241301",), MISSING]),
     ("StudyDate", "2024", [("20240131",), ("20241231",), ("202405",)], [("20231231",), ("20250101",)]),
+    ("StudyDate", "2024-01", [("20240131",), ("202401",)], [("2024",), ("20240201",)]),
+    ("StudyDate", "<20240601", [("20240531",), ("202405",)], [("2024",), ("202406",), ("20240601",)]),
     ("StudyDate", 20240131, [("20240131",)], [("20240201",)]),
     ("StudyDate", "20240101..20241231", [("20240101",), (" 20241231",)], [("20231231",), ("20250101",), ("soon",), MISSING]),
     ("StudyDate", ">=20240101", [("20240101",), ("99991231",)], [("20231231",), ("00000000",)]),
@@ -253,6 +257,15 @@ def test_pattern_that_no_engine_takes_is_never_met_and_never_raises() -> None:
 def test_condition_of_an_unknown_element_compares_texts_and_numbers() -> None:
     assert meets(Condition("K", (Within("1", "3"),)), {"K": ("2.0",)})
     assert meets(Condition("K", (Equals("1.5"),)), {"K": ("1.50",)})
+
+
+def test_prepared_conditions_answer_as_others() -> None:
+    conditions = [parse_condition(keyword, wanted) for keyword, wanted, _, _ in TABLE]
+    prepare(conditions)
+    prepare(conditions)
+    for condition, (keyword, _, good, bad) in zip(conditions, TABLE, strict=True):
+        assert all(meets(condition, {keyword: values}) for values in good)
+        assert not any(meets(condition, {keyword: values}) for values in bad)
 
 
 def test_answers_are_of_the_condition_asked_whatever_was_asked_before() -> None:

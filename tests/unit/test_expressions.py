@@ -107,6 +107,12 @@ def test_padded_empty_and_missing_are_one() -> None:
         assert expression.holds({"Modality": values}) == expression.holds({}) == (False, "Modality has no value")
 
 
+def test_composed_and_decomposed_letters_are_the_same() -> None:
+    for written in ("Sch\u00e4del", "Scha\u0308del"):
+        expression = compile_when(f'StudyDescription == "{written}"')
+        assert all(expression.holds({"StudyDescription": (seen,)})[0] for seen in ("Sch\u00e4del", "Scha\u0308del"))
+
+
 def test_keywords_are_those_that_the_expression_reads() -> None:
     text = """Modality == "SliceThickness" && present("PatientAge") || StudyDate > '''Rows'''  // Columns
       && ImageType.exists(x, x == r"KVP\\d" || x == 'it\\'s Manufacturer')"""
@@ -346,7 +352,9 @@ def test_what_yaml_makes_of_operators_is_explained(tmp_path: Path, value: str, w
 
 
 def test_a_snapshot_is_read_without_the_engines(tmp_path: Path) -> None:
-    rules = RULES.replace("{Modality: CT}", "{StudyDescription: '~(?i)chest', SliceThickness: '<3', StudyDate: 2024-01-31}")
+    rules = RULES.replace(
+        "{Modality: CT}", "{StudyDescription: [CT, '~(?i)chest', '!~(?i)scout'], SliceThickness: '<3', StudyDate: 2024-01-31}"
+    )
     rules = rules.replace("    model:", "    when: 'Modality == \"CT\"'\n    model:")
     configuration = load(tmp_path, rules=rules)
     (tmp_path / "snapshot.json").write_text(dump_snapshot(configuration))

@@ -155,6 +155,11 @@ def test_values_that_a_vr_does_not_allow_are_kept_as_text_or_left_out(
     assert found["Columns"] == ("512",)
 
 
+def test_number_whose_sign_nobody_told_is_no_text_of_bytes(tmp_path: Path) -> None:
+    found = part_10(tmp_path, implicit(0x28, 0x120, struct.pack("<h", 7)), transfer_syntax_uid=ImplicitVRLittleEndian)
+    assert found["PixelPaddingValue"] == ("7",)
+
+
 def test_sequences_binary_and_private_elements_stay_out() -> None:
     ds = chest_series()[0]
     ds.RequestAttributesSequence = [Dataset()]
