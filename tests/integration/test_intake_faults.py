@@ -120,7 +120,7 @@ def test_study_whose_files_could_not_be_moved_closes_when_they_can(house: House,
     with house.database.transaction() as session:
         job = queue.get(session, job_id)
     assert job is not None
-    assert len(job.sop_instance_uids) == 24
+    assert len(job.inputs[0].sop_instance_uids) == 24
 
 
 def test_study_that_cannot_be_closed_holds_no_other_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
