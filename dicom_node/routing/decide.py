@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dicom_node.domain.routing import (
+    ConditionTrace,
     InputTrace,
     JobInput,
     Outcome,
@@ -33,7 +34,7 @@ from dicom_node.domain.routing import (
 )
 from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule, SeriesCheck
 from dicom_node.domain.studies import Study
-from dicom_node.routing.inputs import Choice, choose, job_input
+from dicom_node.routing.inputs import Choice, choose, job_input, unmet_text
 from dicom_node.routing.patients import mixed_patients
 from dicom_node.routing.priors import Current, PriorChoice, choose_priors
 from dicom_node.routing.rule_set import ReadyRule, RuleSet, Selection, ready
@@ -243,29 +244,23 @@ def _job_inputs(rule: Rule, study: Study, choice: Choice, priors: _PriorAnswer) 
 def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrace, ...]:
     series = []
     for one, (instances, conditions) in zip(view.series, found, strict=True):
-        if instances:
-            reason = "meets the rule's conditions"
-        else:
-            failed = listed([c.keyword for c in conditions if not c.matched_instances])
-            reason = f"not met: {failed}" if failed else "no single instance meets every condition"
-        count = len(one.series.instances)
-        series.append(SeriesTrace(one.uid, count, instances.bit_count(), conditions, reason))
+        reason = "meets the rule's conditions" if instances else unmet_text(_unmet(conditions))
+        series.append(SeriesTrace(one.uid, len(one.series.instances), instances.bit_count(), conditions, reason))
     return (InputTrace(MATCH, "", tuple(series)),)
 
 
 def _no_match_text(found: Sequence[Selection]) -> str:
     """Name what the nearest series failed: the one that fails the fewest conditions."""
-    failures = [[c.keyword for c in conditions if not c.matched_instances] for _, conditions in found]
-    nearest = min(failures, key=len, default=None)
+    nearest = min((_unmet(conditions) for _, conditions in found), key=len, default=None)
     if nearest is None:
         return "the study has no instances"
     if not nearest:
-        return "conditions are met by different instances, no single one meets all"
-    return (
-        f"no series meets {listed(nearest)}"
-        if len(found) == 1 or all(nearest == f for f in failures)
-        else (f"no series meets every condition, the nearest fails {listed(nearest)}")
-    )
+        return "each condition is met by some instance, but all of them by none"
+    return f"{'the nearest series' if len(found) > 1 else 'the series'} does not meet {listed(nearest)}"
+
+
+def _unmet(conditions: Sequence[ConditionTrace]) -> list[str]:
+    return [c.keyword for c in conditions if not c.matched_instances]
 
 
 def _run_text(rule: Rule, inputs: Sequence[JobInput], priors: _PriorAnswer, standing: Standing) -> str:

@@ -98,6 +98,8 @@ def assign(candidates: Sequence[Sequence[str]], required: Sequence[bool]) -> lis
         candidates: Series Instance UIDs of each input, the preferred one first.
         required: Whether each input must be filled.
     """
+    if len(candidates) == 1:
+        return [candidates[0][0] if candidates[0] else None]
     needed: list[int] = []
     for number, must in enumerate(required):
         if must and _can_fill([candidates[n] for n in (*needed, number)], frozenset()):
@@ -134,8 +136,7 @@ def _can_fill(inputs: Sequence[Sequence[str]], taken: frozenset[str]) -> bool:
 def _fault(slot: InputSlot, checks: Sequence[SeriesCheck], candidate: Candidate, conditions: Sequence[ConditionTrace]) -> str:
     count = candidate.count
     if not count:
-        failed = listed([c.keyword for c in conditions if not c.matched_instances])
-        return f"not met: {failed}" if failed else "no single instance meets every condition"
+        return unmet_text([c.keyword for c in conditions if not c.matched_instances])
     if count < slot.min_instances:
         return f"too few instances: {count} of at least {slot.min_instances}"
     if slot.max_instances is not None and count > slot.max_instances:
@@ -145,6 +146,11 @@ def _fault(slot: InputSlot, checks: Sequence[SeriesCheck], candidate: Candidate,
     if key not in remembered:
         remembered[key] = _slices_fault(slot, checks, slices_of(candidate.series, candidate.instances))
     return str(remembered[key])
+
+
+def unmet_text(failed: Sequence[str]) -> str:
+    """Say that no instance of a series meets all conditions, with those that none of them meets."""
+    return f"not met: {listed(failed)}" if failed else "no single instance meets every condition"
 
 
 def _slices_fault(slot: InputSlot, checks: Sequence[SeriesCheck], slices: Slices) -> str:

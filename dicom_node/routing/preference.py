@@ -31,6 +31,8 @@ class Candidate:
 
 def by_preference(slot: InputSlot, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Order candidates, the preferred one first: as `prefer` says, then most instances, lowest Series Number, Series Instance UID."""
+    if len(candidates) < 2:
+        return list(candidates)
     ordered = sorted(candidates, key=lambda c: (-c.count, c.series.number, c.series.uid))
     for preference in reversed(slot.prefer):
         if preference is Preference.THINNEST:

@@ -12,12 +12,13 @@ from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
 from dicom_node.domain.routing import ConditionTrace
 from dicom_node.domain.rules import Condition, InputSlot, Rule
-from dicom_node.routing.view import MOST_VALUES_SHOWN, Answer, InstanceSet, SeriesView
+from dicom_node.routing.view import MOST_VALUES_SHOWN, Answer, Column, InstanceSet, SeriesView
 from dicom_node.routing.wording import wanted
 
 Selection: TypeAlias = tuple[InstanceSet, tuple[ConditionTrace, ...]]
 """The instances of a series that met every test of an input, and what each test saw."""
 
+_MOST_REMEMBERED = 64
 _Ask: TypeAlias = Callable[[SeriesView], Answer]
 
 
@@ -67,8 +68,8 @@ class RuleSet:
             answer = answers.get(test)
             if answer is None:
                 answer = answers[test] = self._asks[test](series)
-            instances &= answer.instances
-            traces.append(answer.trace)
+            instances &= answer[0]
+            traces.append(answer[1])
         return instances, tuple(traces)
 
     def _ready(self, rule: Rule) -> ReadyRule:
@@ -118,13 +119,26 @@ def _of_tuple(same: _Same) -> RuleSet:
 
 def _condition_test(condition: Condition) -> _Ask:
     keyword, text = condition.keyword, wanted(condition)
+    remembered: dict[tuple[tuple[str, ...], InstanceSet], Answer] = {}
 
     def ask(series: SeriesView) -> Answer:
-        column, instances = series.column(keyword), 0
+        column = series.column(keyword)
+        if len(column.parts) != 1:
+            return answered(column)
+        part = column.parts[0]
+        answer = remembered.get(part)  # all instances alike, as in most series of most studies
+        if answer is None:
+            if len(remembered) >= _MOST_REMEMBERED:
+                remembered.clear()
+            answer = remembered[part] = answered(column)
+        return answer
+
+    def answered(column: Column) -> Answer:
+        instances = 0
         for values, holders in column.parts:
             if meets(condition, {keyword: values}):
                 instances |= holders
-        return Answer(instances, ConditionTrace(keyword, text, column.seen, instances.bit_count()))
+        return instances, ConditionTrace(keyword, text, column.seen, instances.bit_count())
 
     return ask
 
@@ -142,7 +156,7 @@ def _expression_test(text: str) -> _Ask:
                 instances |= holders
             else:
                 seen[why] = None
-        return Answer(instances, ConditionTrace("when", text, tuple(seen)[:MOST_VALUES_SHOWN], instances.bit_count()))
+        return instances, ConditionTrace("when", text, tuple(seen)[:MOST_VALUES_SHOWN], instances.bit_count())
 
     return ask
 

@@ -33,12 +33,8 @@ class Column:
     seen: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Which instances of a series met a test, and the trace of it."""
-
-    instances: InstanceSet
-    trace: ConditionTrace
+Answer: TypeAlias = tuple[InstanceSet, ConditionTrace]
+"""Which instances of a series met a test, and the trace of it."""
 
 
 class SeriesView:
