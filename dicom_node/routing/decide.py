@@ -48,7 +48,7 @@ MATCH = "match"
 
 def decide(
     rules: Sequence[Rule] | RuleSet,
-    study: Study,
+    study: Study | StudyView,
     standings: Mapping[str, Standing] | None = None,
     priors: Sequence[PriorSearch] = (),
     followed: Collection[str] = (),
@@ -60,7 +60,7 @@ def decide(
 
     Args:
         rules: A tuple is made ready once as long as the same tuple is given, a `RuleSet` never again.
-        study: What has arrived, own results left out.
+        study: What has arrived, own results left out; a `StudyView` of it where several sets of rules are asked.
         standings: By the name of the rule; a rule without one is due and complete. Hold rules ask for none.
         priors: One for each input with `prior`. Without, or while it is not finished, the rule waits: ask again when it is. One that
             is finished without a study that fits, of an input with `on_missing: wait`, waits as well, until a standing says that the
@@ -71,13 +71,14 @@ def decide(
         A trace for every rule, in their order; the decisions. A rule without model that follows a result decides with an empty
         `model`: it only sends.
     """
-    rule_set, view = ready(rules), StudyView(study)
+    rule_set, view = ready(rules), study if isinstance(study, StudyView) else StudyView(study)
+    view.forget_answers()
     if fault := mixed_patients(view):
         traces = tuple(RuleTrace(r.rule.name, Outcome.QUARANTINED, fault, ()) for r in rule_set.rules)
         return Routing((), traces, None, quarantined_because=fault)
     case = _Case(rule_set, view, standings or {}, {(p.rule, p.input): p for p in priors}, followed)
     matches = [[rule_set.select(r.tests, series) for series in view.series] for r in rule_set.rules]
-    held_by = next((r.rule.name for r, found in zip(rule_set.rules, matches, strict=True) if _holds(r.rule, study, found)), None)
+    held_by = next((r.rule.name for r, found in zip(rule_set.rules, matches, strict=True) if _holds(r.rule, view.study, found)), None)
     decided = [_decide(case, r, found, held_by) for r, found in zip(rule_set.rules, matches, strict=True)]
     decisions = tuple(d.decision for d in decided if d.decision is not None)
     hold_reason = next((d.hold_reason for d in decided if d.hold_reason), "")

@@ -42,7 +42,7 @@ class SeriesView:
 
     Attributes:
         everything: All its instances.
-        answers: What the tests of a rule set found, by their number; filled by the rule set.
+        answers: What the tests of the rule set that asked last found, by their number; filled by the rule set.
     """
 
     __slots__ = ("_association", "_columns", "_headers", "answers", "everything", "number", "remembered", "series", "uid")
@@ -119,7 +119,10 @@ class SeriesView:
 
 
 class StudyView:
-    """A study whose series are ordered by Series Number and UID; a series without instances is none."""
+    """A study whose series are ordered by Series Number and UID; a series without instances is none.
+
+    What has been read of it is kept, so that several rule sets in turn read it once. For one thread.
+    """
 
     __slots__ = ("series", "study")
 
@@ -129,6 +132,11 @@ class StudyView:
         association = {"CallingAET": study.calling_ae_titles, "CalledAET": study.called_ae_titles}
         views = [SeriesView(series, association) for series in study.series if series.instances]
         self.series = sorted(views, key=lambda view: (view.number, view.uid))
+
+    def forget_answers(self) -> None:
+        """Make ready for another rule set: tests have other numbers there."""
+        for series in self.series:
+            series.answers = {}
 
     def values(self, keyword: str) -> set[str]:
         """Return the distinct values of the study for a keyword, without padding; an empty one stands for none."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dicom_node.domain.routing import Outcome, PriorSearch, Routing, Standing
 from dicom_node.domain.rules import After, CompleteWhen, Condition, Equals, InputSlot, OnIncomplete, OnLate, Orientation, Preference, Rule
 from dicom_node.domain.studies import Series, Study
-from dicom_node.routing import RuleSet, decide, missing_inputs, render, trace_from_record
+from dicom_node.routing import RuleSet, StudyView, decide, missing_inputs, render, trace_from_record
 from dicom_node.routing.inputs import assign
 from tests.unit.rule_studies import AXIAL, CORONAL, prior_slot, rule, series, slices, study
 
@@ -130,6 +130,12 @@ def test_order_of_series_and_instances_never_changes_the_decision(
 def test_a_rule_set_remembers_nothing_of_one_study_in_the_next(of: tuple[Rule, ...], found: list[Study]) -> None:
     ready = RuleSet(of)
     assert [decide(ready, one) for one in found] == [decide(RuleSet(of), one) for one in found]
+
+
+@given(rules(), rules(), studies())
+def test_a_view_serves_one_set_of_rules_after_another(first: tuple[Rule, ...], second: tuple[Rule, ...], found: Study) -> None:
+    view = StudyView(found)
+    assert [decide(of, view) for of in (first, second, first)] == [decide(of, found) for of in (first, second, first)]
 
 
 @given(rules(holding=False), studies())
