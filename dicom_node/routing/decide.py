@@ -29,12 +29,11 @@ from dicom_node.domain.routing import (
     RouteDecision,
     Routing,
     RuleTrace,
-    SeriesTrace,
     Standing,
 )
-from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule, SeriesCheck
+from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
 from dicom_node.domain.studies import Study
-from dicom_node.routing.inputs import Choice, choose, job_input, unmet_text
+from dicom_node.routing.inputs import Choice, choose, job_input, series_trace
 from dicom_node.routing.patients import mixed_patients
 from dicom_node.routing.priors import Current, PriorChoice, choose_priors
 from dicom_node.routing.rule_set import ReadyRule, RuleSet, Selection, ready
@@ -93,8 +92,9 @@ def missing_inputs(rules: Sequence[Rule] | RuleSet, study: Study) -> dict[str, s
     rule_set, view = ready(rules), StudyView(study)
     missing = {}
     for r in rule_set.rules:
-        if not r.rule.hold and any(rule_set.select(r.tests, series)[0] for series in view.series):
-            missing[r.rule.name] = _choice(rule_set, r, view).missing
+        found = [rule_set.select(r.tests, series) for series in view.series]
+        if not r.rule.hold and any(instances for instances, _ in found):
+            missing[r.rule.name] = choose(rule_set, r, view, found).missing
     return missing
 
 
@@ -134,7 +134,7 @@ def _decide(case: _Case, r: ReadyRule, found: Sequence[Selection], held_by: str 
     stop = _stopped(rule, case.view.study, found, held_by) or (_standing_stops(rule, standing) if not rule.hold else None)
     if stop is not None:
         return _stopped_with(rule, standing, stop, _match_trace(case.view, found))
-    choice = _choice(case.rule_set, r, case.view)
+    choice = choose(case.rule_set, r, case.view, found)
     if choice.missing:
         return _Decided(RuleTrace(rule.name, Outcome.UNFIT, choice.missing, choice.traces))
     priors = _priors(case, r, choice, standing)
@@ -199,24 +199,13 @@ def _inactive(rule: Rule, study: Study) -> str:
     return ""
 
 
-def _choice(rule_set: RuleSet, r: ReadyRule, view: StudyView) -> Choice:
-    """Choose the inputs of the study itself; a rule without model has nothing that a faulty series could harm."""
-    own = [i for i in r.inputs if i.slot.prior is None]
-    return choose(rule_set, own, _checks(r.rule), view.series)
-
-
-def _checks(rule: Rule) -> Sequence[SeriesCheck]:
-    return rule.checks if rule.model else ()
-
-
 def _priors(case: _Case, r: ReadyRule, choice: Choice, standing: Standing) -> _PriorAnswer:
-    wanted = [i for i in r.inputs if i.slot.prior is not None]
     current = Current(case.view, tuple(choice.chosen.values()))
     choices: dict[str, PriorChoice] = {}
     stops: dict[Outcome, str] = {}
-    for one in wanted:
+    for one in r.priors:
         search = case.priors.get((r.rule.name, one.slot.name))
-        found = choices[one.slot.name] = choose_priors(case.rule_set, one, _checks(r.rule), current, search)
+        found = choices[one.slot.name] = choose_priors(case.rule_set, one, r.checks, current, search)
         on_missing = one.slot.prior.on_missing if one.slot.prior else OnMissing.RUN
         reason = f"prior {one.slot.name}: {found.trace.reason}"
         if found.pending or (not found.inputs and on_missing is OnMissing.WAIT and standing.complete):
@@ -243,11 +232,7 @@ def _job_inputs(rule: Rule, study: Study, choice: Choice, priors: _PriorAnswer) 
 
 
 def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrace, ...]:
-    series = []
-    for one, (instances, conditions) in zip(view.series, found, strict=True):
-        reason = "meets the rule's conditions" if instances else unmet_text(_unmet(conditions))
-        count = len(one.series.instances)
-        series.append(SeriesTrace(one.uid, count, instances.bit_count(), conditions, reason, "", one.number_shown))
+    series = [series_trace(one, selection, "meets the rule's conditions") for one, selection in zip(view.series, found, strict=True)]
     return (InputTrace(MATCH, "", tuple(series)),)
 
 

@@ -75,7 +75,10 @@ class SeriesView:
         if keyword in self._association:
             values = self._association[keyword]
             return Column(((values, self.everything),), _shown(values))
-        found = [header.get(keyword, ()) for header in self._headers]
+        try:
+            found = [header[keyword] for header in self._headers]  # twice as fast as `get`, and most elements are in all or none
+        except KeyError:
+            found = [header.get(keyword, ()) for header in self._headers]
         first = found[0]
         if found.count(first) == len(found):
             return Column(((first, self.everything),), _shown(first))
@@ -122,19 +125,24 @@ class StudyView:
     """A study whose series are ordered by Series Number and UID; a series without instances is none.
 
     What has been read of it is kept, so that several rule sets in turn read it once. For one thread.
+
+    Attributes:
+        remembered: What the rule set that asked last chose, by kind of rule and instances.
     """
 
-    __slots__ = ("series", "study")
+    __slots__ = ("remembered", "series", "study")
 
     def __init__(self, study: Study) -> None:
         """Read nothing yet but the Series Numbers."""
         self.study = study
+        self.remembered: dict[tuple[int, ...], object] = {}
         association = {"CallingAET": study.calling_ae_titles, "CalledAET": study.called_ae_titles}
         views = [SeriesView(series, association) for series in study.series if series.instances]
         self.series = sorted(views, key=lambda view: (view.number, view.uid))
 
     def forget_answers(self) -> None:
         """Make ready for another rule set: tests have other numbers there."""
+        self.remembered = {}
         for series in self.series:
             series.answers = {}
 
