@@ -31,7 +31,7 @@ class RuleSection(Section):
     """One rule."""
 
     name: Name = Field(description="Name in lists, traces and job keys.")
-    match: Match = Field(description="DICOM keywords and the values wanted; `!VALUE` excludes.")
+    match: Match = Field(description="DICOM keywords and what is wanted of each: values, ranges, patterns, presence.")
     when: When = Field("", description="CEL expression over the header of each instance, beside `match`.")
     complete_when: CompleteWhenSection = Field(default_factory=CompleteWhenSection, description="When the study is complete.")
     hold: bool = Field(default=False, description="Keep matching studies from all models.")

@@ -73,7 +73,7 @@ def parse_yaml(path: Path, faults: list[Fault]) -> YamlFile | None:
     if not isinstance(content, dict):
         faults.append(parsed.fault([], "must hold options as `name: value`", "see the example in config/"))
         return None
-    _find_repeated_keys(parsed, root, [], faults)
+    faults.extend(_repeated_keys(parsed, root, [], set()))
     return parsed
 
 
@@ -82,7 +82,7 @@ def _constructed(text: str) -> tuple[object, list[_Misread]]:
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()
-        misread = list(_misread(root, []))
+        misread = list(_misread(root, [], set()))
         for _, node, _ in misread:
             node.value = f"{node.tag} {node.value}".strip() if node.tag.startswith("!") else node.value
             node.tag = _TEXT
@@ -91,15 +91,18 @@ def _constructed(text: str) -> tuple[object, list[_Misread]]:
         loader.dispose()
 
 
-def _misread(node: yaml.Node | None, location: list[str | int]) -> Iterator[_Misread]:
+def _misread(node: yaml.Node | None, location: list[str | int], seen: set[int]) -> Iterator[_Misread]:
+    if id(node) in seen:
+        return  # an alias: said where it is anchored
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.tag == _INT:
                 key.tag = _TEXT  # no option is named by a number; as text it can be found again
-            yield from _misread(value, [*location, str(key.value)])
+            yield from _misread(value, [*location, str(key.value)], seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            yield from _misread(value, [*location, number])
+            yield from _misread(value, [*location, number], seen)
     elif isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):
         yield location, node, ("YAML takes a word that begins with ! for a tag, not for a value", f'write "{node.tag}" in quotes')
     elif isinstance(node, yaml.ScalarNode) and node.tag in (_INT, _FLOAT) and _ODD_NUMBER.fullmatch(node.value):
@@ -120,18 +123,21 @@ def _hint(line: str, problem: str) -> str:
     return ""
 
 
-def _find_repeated_keys(file: YamlFile, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:
+def _repeated_keys(file: YamlFile, node: yaml.Node | None, location: list[str | int], seen: set[int]) -> Iterator[Fault]:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
             here = [*location, str(key.value)]
-            if key.value in seen:
-                faults.append(Fault(file.file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one"))
-            seen.add(key.value)
-            _find_repeated_keys(file, value, here, faults)
+            if here[-1] in keys:
+                yield Fault(file.file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one")
+            keys.add(str(key.value))
+            yield from _repeated_keys(file, value, here, seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            _find_repeated_keys(file, value, [*location, number], faults)
+            yield from _repeated_keys(file, value, [*location, number], seen)
 
 
 def path_text(location: Sequence[str | int]) -> str:
