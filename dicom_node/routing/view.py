@@ -85,21 +85,21 @@ class SeriesView:
         bits: dict[tuple[str, ...], list[int]] = {}
         for bit, values in enumerate(found):
             bits.setdefault(values, []).append(bit)
-        parts = tuple((values, sum(1 << bit for bit in holders)) for values, holders in bits.items())
+        parts = tuple((values, _set_of(holders)) for values, holders in bits.items())
         return Column(parts, _shown([value for values in bits for value in values]))
 
     def parts(self, keywords: Sequence[str]) -> Iterator[tuple[dict[str, tuple[str, ...]], InstanceSet]]:
         """Yield the distinct headers, projected onto keywords, each with the instances that have it."""
-        groups: list[tuple[dict[str, tuple[str, ...]], InstanceSet]] = [({}, self.everything)]
-        for keyword in keywords:
-            parts = self.column(keyword).parts
-            groups = [
-                ({**header, keyword: values}, common)
-                for header, instances in groups
-                for values, holders in parts
-                if (common := instances & holders)
-            ]
-        yield from groups
+        columns = {keyword: self.column(keyword).parts for keyword in keywords}
+        shared = {keyword: parts[0][0] for keyword, parts in columns.items() if len(parts) == 1}
+        varied = [keyword for keyword in columns if keyword not in shared]
+        bits: dict[tuple[tuple[str, ...], ...], list[int]] = {}
+        for bit, header in enumerate(self._headers if varied else ()):
+            bits.setdefault(tuple(header.get(keyword, ()) for keyword in varied), []).append(bit)
+        for values, holders in bits.items():
+            yield shared | dict(zip(varied, values, strict=True)), _set_of(holders)
+        if not varied:
+            yield shared, self.everything
 
     def values(self, keyword: str, instances: InstanceSet) -> list[tuple[str, ...]]:
         """Return the distinct values of some instances for a keyword."""
@@ -158,6 +158,10 @@ def _bits(instances: InstanceSet) -> Iterator[int]:
     while bit >= 0:
         yield bit
         bit = text.find("1", bit + 1)
+
+
+def _set_of(bits: Sequence[int]) -> InstanceSet:
+    return sum(1 << bit for bit in bits)
 
 
 def _shown(values: Sequence[str]) -> tuple[str, ...]:

@@ -69,6 +69,13 @@ def test_birth_dates_differ_only_where_both_are_named() -> None:
         assert taken(decide([with_prior()], current, priors=search(before("9", PatientBirthDate=birth)))) == expected
 
 
+def test_issuer_that_only_some_instances_name_counts() -> None:
+    header = {"StudyDate": "20240102"}
+    current = study(series("1", 3, IssuerOfPatientID="HERE", **header), series("2", 2, **header))
+    for issuer, expected in (("HERE", ["9"]), ("", []), ("ELSEWHERE", [])):
+        assert taken(decide([with_prior()], current, priors=search(before("9", IssuerOfPatientID=issuer)))) == expected
+
+
 def test_study_without_patient_id_has_no_priors() -> None:
     current = study(series("1", 3, StudyDate="20240102", PatientID=""))
     routing = decide([with_prior()], current, priors=search(before("9", PatientID="")))

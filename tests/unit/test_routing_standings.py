@@ -194,3 +194,10 @@ def test_when_selects_single_instances_of_a_series() -> None:
     thin, thick = series("1", 3, SliceThickness="1"), series("x", 2, SliceThickness="5")
     routing = decide([rule("r", when="SliceThickness < 3.0")], study(replace(thin, instances=thin.instances + thick.instances)))
     assert routing.decisions[0].inputs[0].sop_instance_uids == ("1.0", "1.1", "1.2")
+
+
+def test_when_over_several_elements_that_vary_asks_each_instance_for_its_own() -> None:
+    made = [series(f"1.{n}", 1, SliceThickness=str(n), EchoTime=str(9 - n), Rows="512").instances[0] for n in range(10)]
+    found = study(replace(series("1", 1), instances=tuple(made)))
+    routing = decide([rule("r", when="SliceThickness > EchoTime && Rows == 512 && 'PACS' in CallingAET")], found)
+    assert routing.decisions[0].inputs[0].sop_instance_uids == tuple(f"1.{n}.0" for n in range(5, 10))
