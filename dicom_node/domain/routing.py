@@ -55,6 +55,7 @@ class SeriesTrace:
         selected_instances: Instances that met every condition.
         reason: One sentence: chosen, or why not.
         study_instance_uid: Of a prior; empty for the study itself.
+        series_number: As people know the series; None if it has none.
     """
 
     series_instance_uid: str
@@ -63,6 +64,7 @@ class SeriesTrace:
     conditions: tuple[ConditionTrace, ...]
     reason: str
     study_instance_uid: str = ""
+    series_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,18 @@ class RouteDecision:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The answer of the rules for one study revision: what runs, and a trace for every rule."""
+    """The answer of the rules for one study revision: what runs, and a trace for every rule.
+
+    Attributes:
+        quarantined_because: Why nothing may run at all; empty otherwise.
+        hold_reason: Which rule keeps an incomplete study, and what is missing; empty otherwise.
+    """
 
     decisions: tuple[RouteDecision, ...]
     traces: tuple[RuleTrace, ...]
     held_by: str | None
+    quarantined_because: str = ""
+    hold_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
