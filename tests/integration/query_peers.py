@@ -134,3 +134,10 @@ class SlowLine:
 def source(name: str, ae_title: str, port: int, **changes: object) -> QuerySource:
     values: dict[str, object] = {"host": "127.0.0.1", "timeout_s": 10.0, "retrieve": Retrieval.GET} | changes
     return QuerySource(name=name, ae_title=ae_title, port=port, **values)  # type: ignore[arg-type]
+
+
+DICOMWEB: dict[str, object] = {
+    "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+}
+"""Options with which Debian's Orthanc speaks DICOMweb."""
