@@ -102,10 +102,12 @@ class FetchNode:
     def ask_count(self, study: str, source: str, within_s: float = 60) -> None:
         with self.database.transaction() as session:
             fetches.ask_count(session, study, source, *_from_now(within_s))
+        self.look()
 
     def ask_missing(self, study: str, source: str, within_s: float = 60) -> None:
         with self.database.transaction() as session:
             fetches.ask_missing(session, study, source, *_from_now(within_s))
+        self.look()
 
     def ask_prior(self, study: str) -> None:
         """Ask for the prior of the rule's input."""
@@ -113,6 +115,11 @@ class FetchNode:
         assert slot.prior is not None
         with self.database.transaction() as session:
             fetches.ask_prior(session, study, RULE, slot.name, slot.prior, datetime.now(UTC))
+        self.look()
+
+    def look(self) -> None:
+        if self._thread is not None:
+            self._thread.look()
 
     def expected(self, study: str, source: str) -> Expected:
         with self.database.transaction() as session:
