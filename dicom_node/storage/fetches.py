@@ -222,6 +222,12 @@ def get(session: Session, fetch_id: int) -> Fetch:
     return _fetch(session.get_one(FetchRow, fetch_id))
 
 
+def find(session: Session, fetch_id: int) -> Fetch | None:
+    """Read a request; None if there is none of that number."""
+    row = session.get(FetchRow, fetch_id)
+    return None if row is None else _fetch(row)
+
+
 def events(session: Session, fetch_id: int) -> list[FetchEvent]:
     """List the history of a request."""
     rows = session.exec(select(FetchEventRow).where(FetchEventRow.fetch_id == fetch_id).order_by(col(FetchEventRow.id)))

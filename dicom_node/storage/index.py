@@ -165,14 +165,19 @@ def instances_by_series(session: Session, study_instance_uid: str) -> dict[str, 
 
 
 def patients(session: Session, study_instance_uid: str) -> set[PatientKey]:
-    """Return every patient that a study's instances name; more than one if it mixes them."""
+    """Return every patient that a study's instances name; more than one if it mixes them.
+
+    An instance without an issuer counts to the one that others of the same Patient ID name: not every modality writes it.
+    """
     statement = (
         select(InstanceRow.attributes, SeriesRow.attributes)
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
         .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))
     )
-    return {PatientKey.of(_attributes({**series, **own})) for own, series in session.exec(statement)}
+    found = {PatientKey.of(_attributes({**series, **own})) for own, series in session.exec(statement)}
+    with_issuer = {key.patient_id for key in found if key.issuer}
+    return {key for key in found if key.issuer or key.patient_id not in with_issuer}
 
 
 def _load(

@@ -10,7 +10,7 @@ from itertools import chain
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
 from dicom_node.domain.patients import PatientKey, first_value
-from dicom_node.domain.rules import InputSlot, Prior
+from dicom_node.domain.rules import InputSlot, Rule
 from dicom_node.domain.studies import Series, Study, StudyInstance
 
 Moment = tuple[str, str]
@@ -46,6 +46,8 @@ class Wanted:
     def is_earlier(self, moment: Moment) -> bool:
         """Say whether a study was before the current one and near enough; on the same day the times must be known."""
         date, time = moment
+        if len(date) != len(self.first_date):
+            return False
         if date == self.moment[0]:
             return bool(time) and time < self.moment[1]
         return self.first_date <= date < self.moment[0]
@@ -78,7 +80,7 @@ class Wanted:
     def misfit(self, study: Study) -> str:
         """Say why a study in the node is not the prior; empty if it is one. No patient data."""
         for keyword, values in self.same.items():
-            if not _shared(_values(study, keyword), values):
+            if not _shared(_values(_instances(study), keyword), values):
                 return f"its {keyword} differs" if values else f"the current study has no {keyword} to compare"
         if not any(self._fits(series) for series in study.series):
             return "no series of it meets the input"
@@ -93,15 +95,23 @@ class Wanted:
         return instances >= self.slot.min_instances and (most is None or instances <= most)
 
 
-def wanted_prior(study: Study, patient: PatientKey, slot: InputSlot, prior: Prior) -> Wanted | None:
-    """Describe the prior of a study; None if the study has no date to be earlier than."""
+def wanted_prior(study: Study, patient: PatientKey, rule: Rule, slot: InputSlot) -> Wanted | None:
+    """Describe the prior of a study; None if the study has no date to be earlier than.
+
+    Values of `same` are those of the instances that meet the rule's `match`: a study may hold other parts of the body beside.
+    """
     moment = moment_of(next((i.attributes for i in _instances(study)), {}))
+    if slot.prior is None:
+        return None
     try:
         date = datetime.strptime(moment[0], "%Y%m%d")  # noqa: DTZ007 - a date has no zone
     except ValueError:
         return None
-    first = max(date - prior.within, datetime(1900, 1, 1)).strftime("%Y%m%d")  # noqa: DTZ001 - as above
-    return Wanted(patient, moment, first, {keyword: frozenset(_values(study, keyword)) for keyword in prior.same}, slot)
+    first = max(date - slot.prior.within, datetime(1900, 1, 1)).strftime("%Y%m%d")  # noqa: DTZ001 - as above
+    conditions = [c for c in rule.match if c.keyword not in _OF_SENDER]
+    asked = [i for i in _instances(study) if all(meets(c, i.attributes) for c in conditions)] or list(_instances(study))
+    same = {keyword: frozenset(_values(asked, keyword)) for keyword in slot.prior.same}
+    return Wanted(patient, moment, first, same, slot)
 
 
 def moment_of(attributes: Attributes) -> Moment:
@@ -113,8 +123,8 @@ def _instances(study: Study) -> Iterable[StudyInstance]:
     return chain.from_iterable(series.instances for series in study.series)
 
 
-def _values(study: Study, keyword: str) -> set[str]:
-    found = (value.strip(" \0") for i in _instances(study) for value in i.attributes.get(keyword, ()))
+def _values(instances: Iterable[StudyInstance], keyword: str) -> set[str]:
+    found = (value.strip(" \0") for i in instances for value in i.attributes.get(keyword, ()))
     return {value for value in found if value}
 
 

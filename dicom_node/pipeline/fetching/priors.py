@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from dicom_node.domain.fetches import FetchState, marked_as_prior
 from dicom_node.domain.instances import AssociationPeer, Attributes
 from dicom_node.domain.patients import first_value
-from dicom_node.domain.rules import InputSlot
 from dicom_node.errors import SourceError
 from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.fetching.attempt import Attempt
@@ -56,8 +55,9 @@ def search(attempt: Attempt) -> tuple[FetchState, str]:
     Raises:
         SourceError: try again.
     """
-    slot = _slot(attempt)
-    if slot is None:
+    rule = next((rule for rule in attempt.around.configuration.rules if rule.name == attempt.fetch.rule), None)
+    slot = next((slot for slot in rule.inputs if slot.name == attempt.fetch.input and slot.prior), None) if rule else None
+    if rule is None or slot is None or slot.prior is None:
         return FetchState.FAILED, "the rule or its input is no longer there"
     with attempt.database.transaction() as session:
         study = index.load_present_study(session, attempt.fetch.study_instance_uid)
@@ -65,17 +65,12 @@ def search(attempt: Attempt) -> tuple[FetchState, str]:
     if len(patients) != 1:
         return FetchState.FAILED, "the study mixes patients"
     [patient] = patients
-    if not patient.is_known or attempt.fetch.prior is None:
+    if not patient.is_known:
         return FetchState.DONE, "the study has no Patient ID to search by"
-    wanted = wanted_prior(study, patient, slot, attempt.fetch.prior)
+    wanted = wanted_prior(study, patient, rule, slot)
     if wanted is None:
         return FetchState.DONE, "the study has no Study Date that a prior could be before"
-    return FetchState.DONE, _Search(attempt, wanted).run(attempt.fetch.prior.most)
-
-
-def _slot(attempt: Attempt) -> InputSlot | None:
-    rules = [rule for rule in attempt.around.configuration.rules if rule.name == attempt.fetch.rule]
-    return next((slot for rule in rules for slot in rule.inputs if slot.name == attempt.fetch.input and slot.prior), None)
+    return FetchState.DONE, _Search(attempt, wanted).run(slot.prior.most)
 
 
 class _Search:
