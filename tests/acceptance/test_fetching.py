@@ -24,7 +24,7 @@ PRIOR = Prior(timedelta(days=1000), ("BodyPartExamined",), 1, "archive", timedel
 CURRENT = chest_series()[:2]
 EARLIER = chest_series(StudyDate="20230101")
 STUDY, PRIOR_STUDY = str(CURRENT[0].StudyInstanceUID), str(EARLIER[0].StudyInstanceUID)
-KILLS = 4
+KILLS = 2
 
 
 @pytest.fixture
