@@ -19,7 +19,7 @@ from tests.conftest import free_port
 from tests.integration.query_peers import SlowLine
 from tests.phantoms import chest_series, write
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 PRIOR = Prior(timedelta(days=1000), ("BodyPartExamined",), 1, "archive", timedelta(minutes=3))
 CURRENT = chest_series()[:2]
 EARLIER = chest_series(StudyDate="20230101")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from dicom_node.domain.fetches import FetchState, marked_as_prior
 from dicom_node.domain.instances import AssociationPeer, Attributes
 from dicom_node.domain.patients import first_value
-from dicom_node.errors import SourceError
+from dicom_node.errors import SourceCancelledError, SourceError
 from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.fetching.attempt import Attempt
 from dicom_node.pipeline.fetching.prior_match import Moment, Wanted, moment_of, wanted_prior
@@ -49,8 +49,8 @@ class _WantedSeries:
 def search(attempt: Attempt) -> tuple[FetchState, str]:
     """Look for the newest earlier studies that fit, and fetch what the node lacks of them.
 
-    Studies in the node come first only in the sense that nothing is fetched of them; which are taken goes by their date. While the
-    source does not answer, those in the node are taken provisionally, so that a rule whose time is over has them.
+    Of a study in the node that fits nothing is fetched; which studies are taken goes by their date, wherever they are. While the
+    source does not answer, those in the node are taken, so that a rule whose time is over has them.
 
     Raises:
         SourceError: try again.
@@ -175,6 +175,8 @@ class _Search:
         if lacking:
             uids = tuple(s.series_instance_uid for s in lacking)
             with self._attempt.database.transaction() as session:
+                if not fetched_studies.is_wanted_now(session, self._attempt.fetch.id):
+                    raise SourceCancelledError(f"{archive.name}: the search has ended")
                 fetched_studies.begin(session, self._attempt.fetch.id, uid, uids, archive.moves_from)
             self._fetched += number
             self._attempt.retrieve(archive, RetrieveRequest(uid, uids), PriorDoor(self._attempt.around.door))

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.fetches import FetchKind, FetchState, marked_as_prior
 from dicom_node.domain.instances import AssociationPeer
+from dicom_node.domain.patients import PatientKey
 from dicom_node.domain.rules import Prior
 from dicom_node.domain.studies import ClosedBecause, StudyState
 from dicom_node.pipeline.headers import received_instance
@@ -226,3 +227,21 @@ def test_own_results_are_known_by_record_and_by_sight(database: Database, arrive
     with database.transaction() as session:
         assert fetches.own_results(session, [str(image.SOPInstanceUID), str(own.SOPInstanceUID)]) == {str(own.SOPInstanceUID)}
         assert fetches.instances_here(session, str(own.StudyInstanceUID)) == set()
+
+
+def test_an_issuer_that_some_instances_leave_out_mixes_no_patients(database: Database, arrive: Arrivals) -> None:
+    study = str(chest_series()[0].StudyInstanceUID)
+    arrive(chest_series(study)[:1] + chest_series(study, IssuerOfPatientID="HOSPITAL")[:1])
+    with database.transaction() as session:
+        assert index.patients(session, study) == {PatientKey("PH-4711", "HOSPITAL")}
+    arrive(chest_series(study, IssuerOfPatientID="ELSEWHERE")[:1])
+    with database.transaction() as session:
+        assert len(index.patients(session, study)) == 2
+
+
+def test_studies_of_a_patient_are_found_by_date(database: Database, arrive: Arrivals) -> None:
+    early, late = chest_series(StudyDate="20200101")[:1], chest_series(StudyDate="20230101")[:1]
+    arrive(early + late + chest_series(PatientID="PH-1", StudyDate="20230101")[:1])
+    with database.transaction() as session:
+        found = fetched_studies.studies_of_patient(session, PatientKey("PH-4711", ""), "20210101", "20240101")
+    assert found == [str(late[0].StudyInstanceUID)]
