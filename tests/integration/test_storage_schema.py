@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 from sqlmodel import SQLModel, create_engine
 
 from dicom_node.errors import StorageError
 from dicom_node.storage import Database
+from tests.conftest import ROOT
 
 RESULT = (
     "INSERT INTO result (id, job_id, kind, number, sop_class_uid, sop_instance_uid, series_instance_uid, path)"
@@ -98,3 +102,44 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
         session.connection().execute(text(FETCH))
     with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
         session.connection().execute(text(statement))
+
+
+def test_studies_that_arrived_before_are_noted_with_their_patient(tmp_path: Path) -> None:
+    """More series than one batch of the migration; one study without a Patient ID, one that mixes two."""
+    path = tmp_path / "old.db"
+    migrate(path, "0003")
+    with sqlite3.connect(path) as connection:
+        for study in range(1, 1103):
+            header = {"PatientID": [f"P{study} "], "StudyDate": ["20240102"], "IssuerOfPatientID": None}
+            connection.execute("INSERT INTO study VALUES (?, ?, 0, 'CLOSED', NULL, NULL, '')", (study, f"1.{study}"))
+            add_series(connection, study, 1, {} if study == 7 else header)
+        add_series(connection, 8, 2, {"PatientID": ["P8"], "IssuerOfPatientID": ["H"]})
+        add_series(connection, 9, 2, {"PatientID": ["P9"]})
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    with sqlite3.connect(path) as connection:
+        found = connection.execute(
+            "SELECT study_id, patient_id, issuer, study_date FROM study_patient ORDER BY study_id, issuer"
+        ).fetchall()
+    connection.close()
+    assert len(found) == 1102
+    assert found[5:9] == [(6, "P6", "", "20240102"), (8, "P8", "", "20240102"), (8, "P8", "H", ""), (9, "P9", "", "20240102")]
+
+
+def add_series(connection: sqlite3.Connection, study: int, number: int, attributes: dict[str, object]) -> None:
+    statement = "INSERT INTO series (study_id, series_instance_uid, attributes) VALUES (?, ?, ?)"
+    connection.execute(statement, (study, f"1.{study}.{number}", json.dumps(attributes)))
+
+
+def migrate(path: Path, revision: str) -> None:
+    """Bring an empty database to an earlier version."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "dicom_node" / "storage" / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+    engine.dispose()
