@@ -209,6 +209,14 @@ def postpone(session: Session, fetch_id: int, reason: str, next_attempt_at: date
     return True
 
 
+def search_again(session: Session, fetch_id: int, reason: str, at: datetime, now: datetime) -> bool:
+    """Write that a search found nothing yet and when it is repeated; that was no failed attempt. False if it has ended meanwhile."""
+    if not postpone(session, fetch_id, reason, at, now):
+        return False
+    session.get_one(FetchRow, fetch_id).attempt = 0
+    return True
+
+
 def recent(session: Session, limit: int, study_instance_uid: str = "") -> list[Fetch]:
     """List the newest requests, or those for a study."""
     statement = select(FetchRow).order_by(col(FetchRow.id).desc()).limit(limit)

@@ -138,8 +138,12 @@ class Fetching:
                 ended = fetches.record_count(session, fetch.id, counted, datetime.now(UTC))
         else:
             state, reason = instances.fetch_missing(attempt) if fetch.kind is FetchKind.MISSING else priors.search(attempt)
+            ended, now = False, datetime.now(UTC)
             with self._database.transaction() as session:
-                ended = fetches.finish(session, fetch.id, state, reason, datetime.now(UTC))
+                if state.is_final:
+                    ended = fetches.finish(session, fetch.id, state, reason, now)
+                else:
+                    fetches.search_again(session, fetch.id, reason, now + self._configuration.node.fetch.retry_max, now)
         if ended:
             with self._database.transaction() as session:
                 done = fetches.get(session, fetch.id)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from dicom_node.domain.fetches import FetchState, marked_as_prior
 from dicom_node.domain.instances import AssociationPeer, Attributes
 from dicom_node.domain.patients import first_value
+from dicom_node.domain.rules import OnMissing
 from dicom_node.errors import SourceCancelledError, SourceError
 from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.fetching.attempt import Attempt
@@ -52,6 +53,9 @@ def search(attempt: Attempt) -> tuple[FetchState, str]:
     Of a study in the node that fits nothing is fetched; which studies are taken goes by their date, wherever they are. While the
     source does not answer, those in the node are taken, so that a rule whose time is over has them.
 
+    Returns:
+        How it ended; OWED if the rule waits for a prior and there is none yet.
+
     Raises:
         SourceError: try again.
     """
@@ -70,7 +74,8 @@ def search(attempt: Attempt) -> tuple[FetchState, str]:
     wanted = wanted_prior(study, patient, rule, slot)
     if wanted is None:
         return FetchState.DONE, "the study has no Study Date that a prior could be before"
-    return FetchState.DONE, _Search(attempt, wanted).run(slot.prior.most)
+    found, reason = _Search(attempt, wanted).run(slot.prior.most)
+    return (FetchState.OWED if not found and slot.prior.on_missing is OnMissing.WAIT else FetchState.DONE), reason
 
 
 class _Search:
@@ -82,7 +87,7 @@ class _Search:
         self._fetched = 0
         self._log = get_logger()
 
-    def run(self, most: int) -> str:
+    def run(self, most: int) -> tuple[int, str]:
         local = self._in_node()
         try:
             at_source = self._at_source() if self._attempt.fetch.source else []
@@ -94,7 +99,7 @@ class _Search:
             before = known.get(candidate.study_instance_uid, candidate)
             known[candidate.study_instance_uid] = replace(before, at_source=True)
         taken, refused = self._take_newest(list(known.values()), most)
-        return self._in_words(taken, refused)
+        return len(taken), _in_words(taken, refused)
 
     def _take_newest(self, candidates: Sequence[_Candidate], most: int) -> tuple[list[str], list[str]]:
         """Take the newest that fit; returns their UIDs, and why others were not taken."""
@@ -210,8 +215,9 @@ class _Search:
             if study.taken and study.study_instance_uid not in taken:
                 self._settle(study.study_instance_uid, "newer studies were found")
 
-    def _in_words(self, taken: Sequence[str], refused: Sequence[str]) -> str:
-        looked_at = f"; not taken: {', '.join(sorted(set(refused)))}" if refused else ""
-        if taken:
-            return f"{len(taken)} earlier study(ies) found{looked_at}"
-        return f"no earlier study fits{looked_at}" if refused else "no earlier study of the patient was found"
+
+def _in_words(taken: Sequence[str], refused: Sequence[str]) -> str:
+    looked_at = f"; not taken: {', '.join(sorted(set(refused)))}" if refused else ""
+    if taken:
+        return f"{len(taken)} earlier study(ies) found{looked_at}"
+    return f"no earlier study fits{looked_at}" if refused else "no earlier study of the patient was found"

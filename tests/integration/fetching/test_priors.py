@@ -111,3 +111,21 @@ def test_study_without_a_patient_id_has_no_prior(node: FetchNode) -> None:
     node.ask_prior(str(image.StudyInstanceUID))
     ended = node.until_ended()
     assert (ended.state, "no Patient ID" in ended.reason) == (FetchState.DONE, True)
+
+
+def test_rule_that_waits_for_a_prior_is_searched_for_again(tmp_path: Path) -> None:
+    whose = patient("WAITS")
+    current, before = chest_series(**whose)[:1], chest_series(**whose, StudyDate="20230101")[:1]
+    node = FetchNode(tmp_path, [], {"on_missing": "wait", "timeout": "60s"}, max_attempts=1)
+    node.start()
+    try:
+        node.receive(current)
+        study = str(current[0].StudyInstanceUID)
+        node.ask_prior(study)
+        node.until(lambda: node.fetch().reason == "no earlier study of the patient was found")
+        assert not node.priors(study).finished
+        node.receive(before)
+        assert node.until_ended().state is FetchState.DONE
+        assert [s.study_instance_uid for s in node.priors(study).studies] == [str(before[0].StudyInstanceUID)]
+    finally:
+        node.close()
