@@ -12,6 +12,7 @@ from dicom_node.cli import (
     demo,
     doctor,
     fetch,
+    fetches,
     imports,
     jobs,
     models,
@@ -45,6 +46,7 @@ app.add_typer(studies.app, name="studies")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(commitments.app, name="commitments")
+app.add_typer(fetches.app, name="fetches")
 app.add_typer(models.app, name="models")
 app.add_typer(rules.app, name="rules")
 

@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 
 import typer
 
+from dicom_node.cli.fetches import wanted
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, opened
 from dicom_node.cli.output import print_json, print_table, text
 from dicom_node.errors import StudyError
 from dicom_node.jobs import queue
-from dicom_node.storage import availability, queries
+from dicom_node.storage import availability, fetches, queries
 from dicom_node.storage.availability import AnnouncedInstance
 
 app = typer.Typer(no_args_is_help=True, help="Studies that arrived, and what the rules decided.")
@@ -41,18 +42,21 @@ def show_study(study_instance_uid: str, config: ConfigPath = DEFAULT_CONFIG, as_
         events = queries.study_events(session, study_instance_uid)
         announced = availability.announced_instances(session, study_instance_uid)
         arrived = availability.arrived_instances(session, study_instance_uid)
+        fetched = fetches.recent(session, 1000, study_instance_uid)
         jobs = [queue.get(session, job_id) for job_id in queries.job_ids(session, 1000, study_instance_uid=study_instance_uid)]
     if not found:
         hint = f"{len(announced)} instances of it are announced" if announced else "see `dicom-node studies list`"
         raise StudyError("no such study has arrived", hint=hint)
     if as_json:
-        print_json({"study": found[0], "events": events, "revisions": revisions, "jobs": jobs, "announced": announced})
+        print_json({"study": found[0], "events": events, "revisions": revisions, "jobs": jobs, "announced": announced, "fetches": fetched})
         return
     typer.echo(f"Study {study_instance_uid}: {found[0].state}, {found[0].instances} instances in {found[0].series} series")
     if announced:
         typer.echo(f"  {_announcement(announced, arrived)}")
     for event in events:
         typer.echo(f"  {text(event.at)}  {event.to_state}: {event.reason}")
+    for fetch in reversed(fetched):
+        typer.echo(f"  asked for {wanted(fetch)} ({fetch.source or 'the node'}): {fetch.state}, {fetch.reason}")
     _print_revisions(revisions)
     for job in jobs:
         if job is not None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session, col, func, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, func, select
 
 from dicom_node.domain.instances import Attributes, ReceivedInstance
+from dicom_node.domain.patients import PatientKey
 from dicom_node.domain.routing import JobInput, Outcome
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
+from dicom_node.storage import fetched_studies
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, RevisionRow, SeriesRow, StudyEventRow, StudyRow
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Arrival(StrEnum):
@@ -26,6 +31,8 @@ class Arrival(StrEnum):
     IDENTICAL = "identical"
     DIFFERS = "differs"
     OWN_RESULT = "own-result"
+    PRIOR = "prior"
+    """Fetched to accompany a later study; opens nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,9 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
     """Write the rows of one instance; the caller moves the file after the commit.
 
     An identical object that is there already leaves no second row. A different one under the same UID is kept beside the
-    first and opens nothing. The node's own results are kept but never count as part of a study.
+    first and opens nothing. The node's own results are kept but never count as part of a study. What was fetched as a prior
+    (`fetched_studies.comes_as_prior`) opens nothing either: it stays pending, and belongs to the next revision if the study opens
+    for another reason. In a study that is open already it is an instance like others.
     """
     study = _study_row(session, instance)
     series = _series_row(session, study, instance)
@@ -75,6 +84,10 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
         return Indexed(instance, Arrival.DIFFERS, target)
     if own:
         return Indexed(instance, Arrival.OWN_RESULT, target)
+    if study.state != StudyState.RECEIVING and fetched_studies.comes_as_prior(session, instance):
+        if study.state == StudyState.CLOSED and study.revision == 0:
+            change_study(session, study, StudyState.PRIOR, instance.received_at, "fetched as a prior")
+        return Indexed(instance, Arrival.PRIOR, target)
     _open(session, study, instance.received_at)
     return Indexed(instance, Arrival.NEW, target)
 
@@ -121,11 +134,60 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
 
 def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:
     """Read a revision: every instance that arrived up to it."""
+    return _load(session, study_instance_uid, col(InstanceRow.revision) <= revision, revision, closed)
+
+
+def load_present_study(session: Session, study_instance_uid: str) -> Study:
+    """Read a study as it is now, pending instances included, as an input with `prior` sees it; it was never closed for that.
+
+    Its revision is the last one closed, 0 for a study that was only fetched; it counts as closed when its last instance arrived.
+    A study that never came has no series.
+    """
+    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).first()
+    if study is None:
+        return Study(study_instance_uid, 0, _NEVER, ClosedBecause.QUIET, (), ())
+    present = and_(col(InstanceRow.variant) == 0, col(InstanceRow.own_result).is_(False))
+    last = select(func.max(InstanceRow.received_at)).join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+    last_at = session.exec(last.where(SeriesRow.study_id == study.id, present)).one()
+    return _load(session, study_instance_uid, present, study.revision, (last_at or _NEVER, ClosedBecause.QUIET))
+
+
+def instances_by_series(session: Session, study_instance_uid: str) -> dict[str, int]:
+    """Count the instances of a study that have arrived, by Series Instance UID."""
+    statement = (
+        select(SeriesRow.series_instance_uid, func.count(col(InstanceRow.id)))
+        .join(InstanceRow, col(InstanceRow.series_id) == col(SeriesRow.id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0)
+        .group_by(col(SeriesRow.series_instance_uid))
+    )
+    return dict(session.exec(statement).all())
+
+
+def patients(session: Session, study_instance_uid: str) -> set[PatientKey]:
+    """Return every patient that a study's instances name; more than one if it mixes them.
+
+    An instance without an issuer counts to the one that others of the same Patient ID name: not every modality writes it.
+    """
+    statement = (
+        select(InstanceRow.attributes, SeriesRow.attributes)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))
+    )
+    found = {PatientKey.of(_attributes({**series, **own})) for own, series in session.exec(statement)}
+    with_issuer = {key.patient_id for key in found if key.issuer}
+    return {key for key in found if key.issuer or key.patient_id not in with_issuer}
+
+
+def _load(
+    session: Session, study_instance_uid: str, which: ColumnElement[bool], revision: int, closed: tuple[datetime, ClosedBecause]
+) -> Study:
     rows = session.exec(
         select(InstanceRow, SeriesRow)
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid, col(InstanceRow.revision) <= revision)
+        .where(StudyRow.study_instance_uid == study_instance_uid, which)
         .order_by(col(SeriesRow.id), col(InstanceRow.id))
     ).all()
     grouped: dict[str, list[StudyInstance]] = {}
@@ -182,6 +244,7 @@ def _series_row(session: Session, study: StudyRow, instance: ReceivedInstance) -
         row = SeriesRow(study_id=_id(study), series_instance_uid=instance.series_instance_uid, attributes=attributes)
         session.add(row)
         session.flush()
+        fetched_studies.note_patient(session, _id(study), instance.attributes)
     return row
 
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 from sqlmodel import SQLModel, create_engine
 
 from dicom_node.errors import StorageError
 from dicom_node.storage import Database
+from tests.conftest import ROOT
 
 RESULT = (
     "INSERT INTO result (id, job_id, kind, number, sop_class_uid, sop_instance_uid, series_instance_uid, path)"
@@ -23,6 +27,10 @@ DELIVERY = (
 COMMITMENT = (
     "INSERT INTO commitment (id, transaction_uid, calling_ae_title, called_ae_title, address, state, requested_at, wanted, failed, attempt,"
     " next_attempt_at, reason) VALUES (1, '1.7', 'A', 'B', 'c', 'REQUESTED', '2024-01-01', 1, 0, 0, '2024-01-01', '')"
+)
+FETCH = (
+    "INSERT INTO fetch (id, kind, state, study_instance_uid, source, rule, input, wanted, attempt, asked_at, next_attempt_at, deadline,"
+    " missing, reason) VALUES (1, 'count', 'OWED', '1.2', 'archive', '', '', '{}', 0, '2024-01-01', '2024-01-01', '2024-01-02', '[]', '')"
 )
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -66,6 +74,16 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
         "UPDATE commitment SET reported_at = '2024-01-01'",
         "UPDATE commitment SET failed = 2",
         COMMITMENT.replace("(1, '1.7'", "(2, '1.7'"),
+        FETCH.replace("(1, 'count'", "(2, 'count'"),
+        "UPDATE fetch SET kind = 'guess'",
+        "UPDATE fetch SET state = 'LOST'",
+        "UPDATE fetch SET state = 'DONE'",
+        "UPDATE fetch SET finished_at = '2024-01-01'",
+        "UPDATE fetch SET rule = 'r'",
+        "UPDATE fetch SET kind = 'prior'",
+        "UPDATE fetch SET source = ''",
+        "UPDATE fetch SET counted = 3",
+        "UPDATE fetch SET deadline = '2023-12-31'",
     ],
 )
 def test_database_itself_refuses_what_must_not_be(database: Database, statement: str) -> None:
@@ -81,5 +99,47 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
         session.connection().execute(text(RESULT))
         session.connection().execute(text(DELIVERY))
         session.connection().execute(text(COMMITMENT))
+        session.connection().execute(text(FETCH))
     with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
         session.connection().execute(text(statement))
+
+
+def test_studies_that_arrived_before_are_noted_with_their_patient(tmp_path: Path) -> None:
+    """More series than one batch of the migration; one study without a Patient ID, one that mixes two."""
+    path = tmp_path / "old.db"
+    migrate(path, "0003")
+    with sqlite3.connect(path) as connection:
+        for study in range(1, 1103):
+            header = {"PatientID": [f"P{study} "], "StudyDate": ["20240102"], "IssuerOfPatientID": None}
+            connection.execute("INSERT INTO study VALUES (?, ?, 0, 'CLOSED', NULL, NULL, '')", (study, f"1.{study}"))
+            add_series(connection, study, 1, {} if study == 7 else header)
+        add_series(connection, 8, 2, {"PatientID": ["P8"], "IssuerOfPatientID": ["H"]})
+        add_series(connection, 9, 2, {"PatientID": ["P9"]})
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    with sqlite3.connect(path) as connection:
+        found = connection.execute(
+            "SELECT study_id, patient_id, issuer, study_date FROM study_patient ORDER BY study_id, issuer"
+        ).fetchall()
+    connection.close()
+    assert len(found) == 1102
+    assert found[5:9] == [(6, "P6", "", "20240102"), (8, "P8", "", "20240102"), (8, "P8", "H", ""), (9, "P9", "", "20240102")]
+
+
+def add_series(connection: sqlite3.Connection, study: int, number: int, attributes: dict[str, object]) -> None:
+    statement = "INSERT INTO series (study_id, series_instance_uid, attributes) VALUES (?, ?, ?)"
+    connection.execute(statement, (study, f"1.{study}.{number}", json.dumps(attributes)))
+
+
+def migrate(path: Path, revision: str) -> None:
+    """Bring an empty database to an earlier version."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "dicom_node" / "storage" / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+    engine.dispose()
