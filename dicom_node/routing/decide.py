@@ -18,7 +18,7 @@ from dicom_node.domain.routing import (
     SeriesTrace,
     Standing,
 )
-from dicom_node.domain.rules import Condition, Equals, Rule, Test
+from dicom_node.domain.rules import Condition, Equals, OnIncomplete, OnLate, Rule, Test
 from dicom_node.domain.studies import Series, Study, StudyInstance
 
 _MOST_VALUES_SHOWN = 10
@@ -27,7 +27,7 @@ _MOST_VALUES_SHOWN = 10
 def decide(
     rules: Sequence[Rule],
     study: Study,
-    standings: Mapping[str, Standing] | None = None,  # noqa: ARG001
+    standings: Mapping[str, Standing] | None = None,
     priors: Sequence[PriorSearch] = (),  # noqa: ARG001
 ) -> Routing:
     """Apply the rules to a closed revision.
@@ -41,11 +41,32 @@ def decide(
     for rule, series in examined:
         best = _best(series, study)
         outcome, reason = _outcome(rule, best, held_by)
+        standing = (standings or {}).get(rule.name)
+        if standing is not None and outcome is Outcome.RUN:
+            outcome, reason = _by_standing(rule, standing, reason)
         traces.append(RuleTrace(rule.name, outcome, reason, (_input_trace(rule, series, best),)))
         if outcome is Outcome.RUN and best is not None:
             selected = _selected(rule, next(s for s in study.series if s.series_instance_uid == best.series_instance_uid), study)
-            decisions.append(RouteDecision(rule.name, rule.model, (_job_input(rule, best, selected, study),), rule.send_to))
-    return Routing(tuple(decisions), tuple(traces), held_by)
+            replaces = rule.on_late is OnLate.REPLACE and standing is not None and standing.ran_on > 0
+            inputs = (_job_input(rule, best, selected, study),)
+            decisions.append(RouteDecision(rule.name, rule.model, inputs, rule.send_to, replaces=replaces))
+    held = next(
+        (f"incomplete for rule {t.rule}: {t.reason}" for t in traces if t.outcome is Outcome.INCOMPLETE and _holds(rules, t.rule)), ""
+    )
+    return Routing(tuple(decisions), tuple(traces), held_by, "", held)
+
+
+def _by_standing(rule: Rule, standing: Standing, reason: str) -> tuple[Outcome, str]:
+    if not standing.due:
+        late = standing.ran_on and rule.on_late is OnLate.IGNORE
+        return (Outcome.LATE if late else Outcome.WAITS), standing.reason
+    if not standing.complete and rule.complete_when.on_incomplete is not OnIncomplete.RUN:
+        return Outcome.INCOMPLETE, standing.reason
+    return Outcome.RUN, reason
+
+
+def _holds(rules: Sequence[Rule], name: str) -> bool:
+    return any(rule.name == name and rule.complete_when.on_incomplete is OnIncomplete.HOLD for rule in rules)
 
 
 def _job_input(rule: Rule, best: SeriesTrace, selected: Sequence[StudyInstance], study: Study) -> JobInput:
