@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +36,3 @@ class CountAnswer:
     question: CountQuestion
     instances: int | None
     answered_at: datetime
-
-
-class CountSource(Protocol):
-    """Asks archives in the background.
-
-    Nothing of it needs to survive a restart: whoever waits for an answer asks again.
-    """
-
-    def ask(self, question: CountQuestion) -> None:
-        """Begin to ask; returns at once. The same question may come again after a while and may then be asked again."""
-
-    def answers(self) -> Sequence[CountAnswer]:
-        """Return what was answered since this was called last."""
-
-
-class NoCounts:
-    """A node without query sources: every archive is silent."""
-
-    def ask(self, question: CountQuestion) -> None:
-        """See `CountSource`."""
-
-    def answers(self) -> Sequence[CountAnswer]:
-        """See `CountSource`."""
-        return ()

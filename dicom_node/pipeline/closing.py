@@ -72,6 +72,7 @@ class Closing:
         """Take rules and models."""
         self._configuration = configuration
         self._rules = configuration.rules
+        self._without_hold = tuple(rule for rule in configuration.rules if not rule.hold)
         self._models = models
 
     def decide(self, session: Session, occasion: Occasion, now: datetime) -> Decided:
@@ -108,7 +109,7 @@ class Closing:
         return queue.find(session, self._new_job(study, decision).key)
 
     def _routing(self, study: Study, occasion: Occasion, history: Mapping[str, RuleHistory], *, is_new: bool) -> Routing:
-        rules = [rule for rule in self._rules if not (rule.hold and occasion.even_held)]
+        rules = self._without_hold if occasion.even_held else self._rules
         return decide(rules, study, self._standings(occasion, history, is_new=is_new), occasion.priors)
 
     def _standings(self, occasion: Occasion, history: Mapping[str, RuleHistory], *, is_new: bool) -> dict[str, Standing]:

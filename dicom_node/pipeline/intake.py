@@ -17,7 +17,8 @@ from dicom_node.errors import StorageError, StudyError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.closing import AvailableModel, Closing, Decided, Occasion
 from dicom_node.pipeline.headers import received_instance
-from dicom_node.pipeline.waiting import Surroundings, WaitingStudies, alone
+from dicom_node.pipeline.surroundings import Surroundings, through_the_database
+from dicom_node.pipeline.waiting import WaitingStudies
 from dicom_node.storage import Database, InstanceFiles, index, revisions
 from dicom_node.storage.revisions import RunRequest
 from dicom_node.storage.visits import VisitFiles
@@ -49,11 +50,11 @@ class Intake:
             database: With the newest schema.
             files: Instance store, prepared.
             models: By name.
-            surroundings: What completion asks beside the database; None: visits only.
+            surroundings: What completion asks beside the study; None: visits, and archives by requests on record.
         """
         self._database = database
         self._files = files
-        self._surroundings = surroundings or alone(VisitFiles(files.run))
+        self._surroundings = surroundings or through_the_database(VisitFiles(files.run))
         self.reconfigure(configuration, models)
         self._hard_to_close: set[str] = set()
         self._unread: set[str] = set()

@@ -5,64 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from sqlmodel import Session
 
 from dicom_node.assembly import NOBODY, Announced, Assembly, Candidates, Due, Holdings, InputsQuestion
 from dicom_node.config import Configuration
 from dicom_node.domain.availability import Availability
-from dicom_node.domain.inquiries import CountSource, NoCounts
 from dicom_node.domain.instances import ReceivedInstance
 from dicom_node.domain.routing import PriorSearch
 from dicom_node.domain.rules import OnLate, OnMissing, Rule
+from dicom_node.pipeline.surroundings import Surroundings
 from dicom_node.routing import decide
 from dicom_node.storage import availability, index, revisions
-from dicom_node.storage.visits import VisitFiles
 
 _WAITS_FOR_RESULT = "a prior or a later series"
-
-
-class PriorSource(Protocol):
-    """Finds and fetches earlier studies in the background."""
-
-    def searches(self, session: Session, study_instance_uid: str, rules: Sequence[Rule], now: datetime) -> Sequence[PriorSearch]:
-        """Say how the search for each input with `prior` stands; begins those that have not begun.
-
-        Args:
-            session: Open transaction.
-            study_instance_uid: The current study, with at least one instance in the index.
-            rules: That wait for it and have such an input.
-            now: UTC.
-        """
-
-
-class NoPriors:
-    """A node that looks for no earlier studies."""
-
-    def searches(self, session: Session, study_instance_uid: str, rules: Sequence[Rule], now: datetime) -> Sequence[PriorSearch]:  # noqa: ARG002 - the protocol's
-        """See `PriorSource`."""
-        return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What completion asks beside the database.
-
-    Attributes:
-        visits: Which association brings what.
-        counts: Archives that count.
-        priors: Earlier studies.
-    """
-
-    visits: VisitFiles
-    counts: CountSource
-    priors: PriorSource
-
-
-def alone(visits: VisitFiles) -> Surroundings:
-    """Return the surroundings of a node without archives."""
-    return Surroundings(visits, NoCounts(), NoPriors())
 
 
 class WaitingStudies:
@@ -109,8 +65,8 @@ class WaitingStudies:
             if isinstance(question, InputsQuestion):
                 self.assembly.inputs_seen(question, self._missing_inputs(session, question, now))
             else:
-                self._surroundings.counts.ask(question)
-        for answer in self._surroundings.counts.answers():
+                self._surroundings.counts.ask(session, question)
+        for answer in self._surroundings.counts.answers(session, now):
             self.assembly.counted(answer)
         for uid in self._known():
             self._write_waits(session, uid, now)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
-from sqlmodel import Session, col, func, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, func, select
 
 from dicom_node.domain.instances import ReceivedInstance
+from dicom_node.domain.patients import PatientKey
 from dicom_node.domain.routing import JobInput
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
+from dicom_node.storage import fetched_studies
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
 
@@ -28,6 +29,8 @@ class Arrival(StrEnum):
     IDENTICAL = "identical"
     DIFFERS = "differs"
     OWN_RESULT = "own-result"
+    PRIOR = "prior"
+    """Fetched to accompany a later study; opens nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,9 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
     """Write the rows of one instance; the caller moves the file after the commit.
 
     An identical object that is there already leaves no second row. A different one under the same UID is kept beside the
-    first and opens nothing. The node's own results are kept but never count as part of a study.
+    first and opens nothing. The node's own results are kept but never count as part of a study. What was fetched as a prior
+    (`fetched_studies.comes_as_prior`) opens nothing either: it stays pending, and belongs to the next revision if the study opens
+    for another reason. In a study that is open already it is an instance like others.
     """
     study = _study_row(session, instance)
     series = _series_row(session, study, instance)
@@ -68,6 +73,10 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
         return Indexed(instance, Arrival.DIFFERS, target)
     if own:
         return Indexed(instance, Arrival.OWN_RESULT, target)
+    if study.state != StudyState.RECEIVING and fetched_studies.comes_as_prior(session, instance):
+        if study.state == StudyState.CLOSED and study.revision == 0:
+            change_study(session, study, StudyState.PRIOR, instance.received_at, "fetched as a prior")
+        return Indexed(instance, Arrival.PRIOR, target)
     _open(session, study, instance.received_at)
     return Indexed(instance, Arrival.NEW, target)
 
@@ -98,29 +107,52 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
 
 def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:
     """Read a revision: every instance that arrived up to it."""
-    return _study(session, study_instance_uid, revision, closed, col(InstanceRow.revision) <= revision)
+    return _load(session, study_instance_uid, col(InstanceRow.revision) <= revision, revision, closed)
+
+
+def load_present_study(session: Session, study_instance_uid: str) -> Study:
+    """Read a study as it is now, pending instances included, as an input with `prior` sees it; it was never closed for that.
+
+    Its revision is the last one closed, 0 for a study that was only fetched; it counts as closed when its last instance arrived.
+    """
+    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
+    present = and_(col(InstanceRow.variant) == 0, col(InstanceRow.own_result).is_(False))
+    last = select(func.max(InstanceRow.received_at)).join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+    last_at = session.exec(last.where(SeriesRow.study_id == study.id, present)).one()
+    return _load(session, study_instance_uid, present, study.revision, (last_at or datetime.min.replace(tzinfo=UTC), ClosedBecause.QUIET))
 
 
 def study_so_far(session: Session, study_instance_uid: str, now: datetime) -> Study:
-    """Read a study with its pending instances, as its next revision would be if it were closed now."""
-    row = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
-    counts = and_(InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))  # type: ignore[arg-type] # SQLModel types columns as values
-    pending = session.exec(_instances(study_instance_uid).where(counts, col(InstanceRow.revision).is_(None))).first() is not None
-    revision = row.revision + 1 if pending else row.revision
-    return _study(session, study_instance_uid, revision, (now, ClosedBecause.MANUAL), counts)
-
-
-def _instances(study_instance_uid: str) -> SelectOfScalar[InstanceRow]:
-    return (
-        select(InstanceRow)
+    """Read a study as its next revision would be if it were closed now; the last revision, if nothing is pending."""
+    study = load_present_study(session, study_instance_uid)
+    pending = (
+        select(InstanceRow.id)
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid)
+        .where(
+            StudyRow.study_instance_uid == study_instance_uid,
+            InstanceRow.variant == 0,
+            col(InstanceRow.own_result).is_(False),
+            col(InstanceRow.revision).is_(None),
+        )
     )
+    revision = study.revision + (session.exec(pending).first() is not None)
+    return replace(study, revision=revision, closed_at=now, closed_because=ClosedBecause.MANUAL)
 
 
-def _study(
-    session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause], which: ColumnElement[bool]
+def patients(session: Session, study_instance_uid: str) -> set[PatientKey]:
+    """Return every patient that a study's instances name; more than one if it mixes them."""
+    statement = (
+        select(InstanceRow.attributes, SeriesRow.attributes)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))
+    )
+    return {PatientKey.of(_attributes({**series, **own})) for own, series in session.exec(statement)}
+
+
+def _load(
+    session: Session, study_instance_uid: str, which: ColumnElement[bool], revision: int, closed: tuple[datetime, ClosedBecause]
 ) -> Study:
     rows = session.exec(
         select(InstanceRow, SeriesRow)
@@ -172,6 +204,7 @@ def _series_row(session: Session, study: StudyRow, instance: ReceivedInstance) -
         row = SeriesRow(study_id=_id(study), series_instance_uid=instance.series_instance_uid, attributes=attributes)
         session.add(row)
         session.flush()
+        fetched_studies.note_patient(session, _id(study), instance.attributes)
     return row
 
 
