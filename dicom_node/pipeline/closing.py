@@ -14,6 +14,7 @@ from dicom_node.domain.jobs import Job, JobKey
 from dicom_node.domain.routing import Outcome, PriorSearch, RouteDecision, Routing, Standing
 from dicom_node.domain.rules import OnIncomplete, OnLate
 from dicom_node.domain.studies import ClosedBecause, Study, StudyState
+from dicom_node.inference import find_bundles
 from dicom_node.jobs import queue
 from dicom_node.routing import decide
 from dicom_node.storage import index, revisions
@@ -27,6 +28,16 @@ class AvailableModel:
 
     version: str
     digest: str
+
+
+def available_models(configuration: Configuration) -> dict[str, AvailableModel]:
+    """Read which model bundles there are.
+
+    Raises:
+        ModelError: a bundle is at fault.
+    """
+    bundles = find_bundles(configuration.node.models_dir)
+    return {name: AvailableModel(bundle.manifest.version, bundle.digest) for name, bundle in bundles.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +109,18 @@ class Closing:
         still_wait = tuple(t.rule for t in routing.traces if t.rule in self._deciding(occasion) and t.outcome is Outcome.WAITS)
         return Decided(study, is_new, routing, state, reason, still_wait, tuple(job for job in created if job is not None))
 
-    def preview(self, session: Session, occasion: Occasion, now: datetime) -> tuple[Study, Routing]:
-        """Decide on the study as it is now, and write nothing."""
+    def preview(self, session: Session, occasion: Occasion, now: datetime, *, is_new: bool) -> tuple[Study, Routing]:
+        """Decide on the study as it is now, and write nothing.
+
+        Args:
+            session: Open transaction.
+            occasion: See there.
+            now: UTC.
+            is_new: Pending instances would be frozen.
+        """
         uid = occasion.due.study_instance_uid
         study = index.study_so_far(session, uid, now)
-        return study, self._routing(study, occasion, revisions.histories(session, uid), is_new=False)
+        return study, self._routing(study, occasion, revisions.histories(session, uid), is_new=is_new)
 
     def existing_job(self, session: Session, study: Study, decision: RouteDecision) -> int | None:
         """Return the job that a decision has led to already; the same key makes no second one."""

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from sqlmodel import Session
 
-from dicom_node.assembly import Due, DueRule
+from dicom_node.assembly import Due
 from dicom_node.config import Configuration
 from dicom_node.domain.routing import PriorSearch
-from dicom_node.domain.studies import ClosedBecause, StudyState
+from dicom_node.domain.studies import StudyState
 from dicom_node.errors import StorageError, StudyError
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.by_hand import due_by_hand
 from dicom_node.pipeline.closing import AvailableModel, Closing, Decided, Occasion
 from dicom_node.pipeline.headers import received_instance
 from dicom_node.pipeline.surroundings import Surroundings, through_the_database
@@ -26,7 +27,6 @@ from dicom_node.storage.visits import VisitFiles
 __all__ = ["AvailableModel", "Intake"]
 
 _BATCH = 200
-_BY_HAND = "run by hand"
 
 
 class Intake:
@@ -167,11 +167,8 @@ class Intake:
         return found
 
     def _by_hand(self, request: RunRequest) -> Due:
-        """Let the rule decide that an operator named, or those that wait, or all."""
         uid = request.study_instance_uid
-        awaited = self._waiting.assembly.awaited(uid)
-        rules = [request.rule] if request.rule else sorted(awaited) or [r.name for r in self._configuration.rules if not r.hold]
-        return Due(uid, tuple(DueRule(rule, ClosedBecause.MANUAL, complete=True, reason=_BY_HAND) for rule in rules))
+        return due_by_hand(self._configuration, uid, request.rule, self._waiting.assembly.awaited(uid))
 
     def _decide(self, due: Due, request: RunRequest | None, now: datetime) -> list[int]:
         uid = due.study_instance_uid
