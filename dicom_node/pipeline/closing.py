@@ -12,7 +12,7 @@ from dicom_node.assembly import NOBODY, Due, Waiting
 from dicom_node.config import Configuration
 from dicom_node.domain.jobs import Job, JobKey
 from dicom_node.domain.routing import Outcome, PriorSearch, RouteDecision, Routing, Standing
-from dicom_node.domain.rules import OnIncomplete, OnLate
+from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
 from dicom_node.domain.studies import ClosedBecause, Study, StudyState
 from dicom_node.inference import find_bundles
 from dicom_node.jobs import queue
@@ -83,7 +83,6 @@ class Closing:
         """Take rules and models."""
         self._configuration = configuration
         self._rules = configuration.rules
-        self._without_hold = tuple(rule for rule in configuration.rules if not rule.hold)
         self._models = models
 
     def decide(self, session: Session, occasion: Occasion, now: datetime) -> Decided:
@@ -102,11 +101,12 @@ class Closing:
         routing = self._routing(study, occasion, history, is_new=is_new)
         spoke = self._speaking(occasion, routing, is_new=is_new)
         self._record(record, routing, spoke)
-        state, reason = self._outcome(record, routing, occasion, spoke, because)
+        patient = {rule.rule for rule in occasion.due.rules if rule.complete and rule.because is not ClosedBecause.MANUAL}
+        still_wait = tuple(t.rule for t in routing.traces if t.rule in patient and t.outcome is Outcome.WAITS)
+        state, reason = self._outcome(record, routing, {w.rule for w in occasion.waiting} | set(still_wait), because)
         index.change_study(session, row, state, now, reason)
         decisions = [d for d in routing.decisions if d.rule in spoke]
         created = [queue.create(session, self._new_job(study, decision), now) for decision in decisions]
-        still_wait = tuple(t.rule for t in routing.traces if t.rule in self._deciding(occasion) and t.outcome is Outcome.WAITS)
         return Decided(study, is_new, routing, state, reason, still_wait, tuple(job for job in created if job is not None))
 
     def preview(self, session: Session, occasion: Occasion, now: datetime, *, is_new: bool) -> tuple[Study, Routing]:
@@ -127,7 +127,11 @@ class Closing:
         return queue.find(session, self._new_job(study, decision).key)
 
     def _routing(self, study: Study, occasion: Occasion, history: Mapping[str, RuleHistory], *, is_new: bool) -> Routing:
-        rules = self._without_hold if occasion.even_held else self._rules
+        rules = self._rules
+        if occasion.even_held:
+            rules = tuple(rule for rule in rules if not rule.hold)
+        if occasion.due.rules[0].because is ClosedBecause.MANUAL:
+            rules = tuple(map(_impatient, rules))
         return decide(rules, study, self._standings(occasion, history, is_new=is_new), occasion.priors)
 
     def _standings(self, occasion: Occasion, history: Mapping[str, RuleHistory], *, is_new: bool) -> dict[str, Standing]:
@@ -163,22 +167,15 @@ class Closing:
         return {rule.rule for rule in occasion.due.rules} - {NOBODY}
 
     def _record(self, record: RevisionRow, routing: Routing, spoke: set[str]) -> None:
-        """Keep what was said; where nothing may run, nobody waits any longer."""
-        ends = routing.quarantined_because or routing.held_by
-        instead = Outcome.QUARANTINED if routing.quarantined_because else Outcome.HELD_BACK
-        traces = [replace(t, outcome=instead) if ends and t.rule in spoke and t.outcome is Outcome.WAITS else t for t in routing.traces]
-        revisions.replace_traces(record, [trace for trace in traces if trace.rule in spoke])
+        revisions.replace_traces(record, [trace for trace in routing.traces if trace.rule in spoke])
         record.held_by = routing.held_by
         record.rules_digest = self._configuration.rules_digest
 
-    def _outcome(
-        self, record: RevisionRow, routing: Routing, occasion: Occasion, spoke: set[str], because: ClosedBecause
-    ) -> tuple[StudyState, str]:
+    def _outcome(self, record: RevisionRow, routing: Routing, still: set[str], because: ClosedBecause) -> tuple[StudyState, str]:
         if routing.quarantined_because:
             return StudyState.QUARANTINED, routing.quarantined_because
         if routing.held_by:
             return StudyState.HELD, f"held by rule {routing.held_by}"
-        still = {w.rule for w in occasion.waiting} | {t.rule for t in routing.traces if t.rule in spoke and t.outcome is Outcome.WAITS}
         text = f"revision {record.revision} closed: {because}"
         if still:
             return StudyState.RECEIVING, f"{text}; still waiting: {_names(still)}"
@@ -200,6 +197,14 @@ class Closing:
         model = self._models[decision.model]
         key = JobKey(study.study_instance_uid, study.revision, decision.rule, model.digest)
         return queue.NewJob(key, decision, model.version, self._configuration.workers.max_attempts)
+
+
+def _impatient(rule: Rule) -> Rule:
+    """Let a rule run without a prior that it would wait for."""
+    if not any(slot.prior and slot.prior.on_missing is OnMissing.WAIT for slot in rule.inputs):
+        return rule
+    inputs = (replace(slot, prior=replace(slot.prior, on_missing=OnMissing.RUN)) if slot.prior else slot for slot in rule.inputs)
+    return replace(rule, inputs=tuple(inputs))
 
 
 def _names(rules: set[str]) -> str:

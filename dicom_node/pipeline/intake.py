@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sqlmodel import Session
 from dicom_node.assembly import Due
 from dicom_node.config import Configuration
 from dicom_node.domain.routing import PriorSearch
-from dicom_node.domain.studies import StudyState
+from dicom_node.domain.studies import ClosedBecause, StudyState
 from dicom_node.errors import StorageError, StudyError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.by_hand import due_by_hand
@@ -188,9 +189,14 @@ class Intake:
         return [job.id for job in decided.jobs]
 
     def _priors(self, session: Session, due: Due, now: datetime) -> list[PriorSearch]:
-        names = {rule.rule for rule in due.rules}
-        wanting = [rule for rule in self._configuration.rules if rule.name in names and any(slot.prior for slot in rule.inputs)]
-        return list(self._surroundings.priors.searches(session, due.study_instance_uid, wanting, now)) if wanting else []
+        """Return what was found for the rules that decide; one that decides incomplete or by hand waits for no search any more."""
+        decides = {rule.rule: rule for rule in due.rules}
+        wanting = [rule for rule in self._configuration.rules if rule.name in decides and any(slot.prior for slot in rule.inputs)]
+        if not wanting:
+            return []
+        found = self._surroundings.priors.searches(session, due.study_instance_uid, wanting, now)
+        patient = {n for n, rule in decides.items() if rule.complete and rule.because is not ClosedBecause.MANUAL}
+        return [search if search.rule in patient else replace(search, finished=True) for search in found]
 
     def _tell(self, due: Due, decided: Decided) -> None:
         uid, revision = due.study_instance_uid, decided.study.revision

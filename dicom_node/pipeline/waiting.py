@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session
@@ -15,7 +15,7 @@ from dicom_node.domain.instances import ReceivedInstance
 from dicom_node.domain.routing import PriorSearch
 from dicom_node.domain.rules import OnLate, OnMissing, Rule
 from dicom_node.pipeline.surroundings import Surroundings
-from dicom_node.routing import decide
+from dicom_node.routing import missing_inputs, patients_agree
 from dicom_node.storage import availability, index, revisions
 
 _WAITS_FOR_RESULT = "a prior or a later series"
@@ -150,13 +150,11 @@ class WaitingStudies:
             self.assembly.undecided(uid, rule, min(undecided))
 
     def _missing_inputs(self, session: Session, question: InputsQuestion, now: datetime) -> str:
-        """Ask the decision itself, of the rule alone and its inputs from this study; empty: it would run, or the study is no one's."""
+        """Say what is missing; empty: nothing, or the study mixes patients, for which nobody needs to wait."""
         rule = self._rules[question.rule]
-        own = tuple(slot for slot in rule.inputs if slot.prior is None)
-        if not own:
-            return ""
-        routing = decide([replace(rule, inputs=own)], index.study_so_far(session, question.study_instance_uid, now))
-        return "" if routing.decisions or routing.quarantined_because else routing.traces[0].reason
+        study = index.study_so_far(session, question.study_instance_uid, now)
+        missing = missing_inputs([rule], study).get(rule.name, "no instance meets the rule's conditions")
+        return "" if patients_agree(study) else missing
 
     def _look_at_visits(self, session: Session, now: datetime) -> None:
         """Tell of visits; one that ended, and that no study waits to know of, is forgotten."""
