@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
@@ -12,13 +12,13 @@ from dicom_node.assembly import NOBODY, Announced, Assembly, Candidates, Due, Ho
 from dicom_node.config import Configuration
 from dicom_node.domain.availability import Availability
 from dicom_node.domain.instances import ReceivedInstance
-from dicom_node.domain.routing import PriorSearch
+from dicom_node.domain.routing import Outcome, PriorSearch, Standing
 from dicom_node.domain.rules import OnLate, OnMissing, Rule
 from dicom_node.pipeline.surroundings import Surroundings
-from dicom_node.routing import missing_inputs, patients_agree
+from dicom_node.routing import decide, missing_inputs, patients_agree
 from dicom_node.storage import availability, index, revisions
 
-_WAITS_FOR_RESULT = "a prior or a later series"
+_PRIORS_EVERY = timedelta(seconds=1)
 
 
 class WaitingStudies:
@@ -33,7 +33,7 @@ class WaitingStudies:
         self._holdings: dict[str, Holdings] = {}
         self._unheeding: dict[str, frozenset[str]] = {}
         self._announced: dict[str, _Announcement] = {}
-        self._stuck: dict[tuple[str, str], Sequence[PriorSearch]] = {}
+        self._priors_seen_at: dict[str, datetime] = {}
         self._written: dict[str, list[dict[str, str]]] = {}
 
     def take_up(self, session: Session) -> None:
@@ -87,8 +87,8 @@ class WaitingStudies:
         self._describe(uid)
         for rule in undecided:
             self._catch_up(session, uid, rule)
-            self._stuck[uid, rule] = self._searches(session, uid, [rule], now)
-            self.assembly.block(uid, rule, _WAITS_FOR_RESULT)
+        self._priors_seen_at.pop(uid, None)
+        self._look_for_priors(session, now)
         self._write_waits(session, uid, now)
 
     def forget(self, session: Session, uid: str) -> None:
@@ -97,7 +97,7 @@ class WaitingStudies:
         self._holdings.pop(uid, None)
         self._unheeding.pop(uid, None)
         self._announced.pop(uid, None)
-        self._stuck = {key: searches for key, searches in self._stuck.items() if key[0] != uid}
+        self._priors_seen_at.pop(uid, None)
         if self._written.pop(uid, None) or revisions.study_row(session, uid).waits:
             revisions.set_waits(session, uid, [])
 
@@ -123,9 +123,6 @@ class WaitingStudies:
         uid = instance.study_instance_uid
         self._candidates.add(self._holdings[uid], instance.attributes, instance.peer.calling_ae_title, instance.peer.called_ae_title)
         self.assembly.received(uid, instance.received_at)
-        for key in [key for key in self._stuck if key[0] == uid]:
-            self.assembly.block(*key, "")
-            del self._stuck[key]
         if uid in self._announced:
             self._announced[uid].missing.discard(instance.sop_instance_uid)
 
@@ -180,30 +177,26 @@ class WaitingStudies:
 
     def _look_for_priors(self, session: Session, now: datetime) -> None:
         for uid in self._known():
-            wanting = [n for n in self.assembly.awaited(uid) if n != NOBODY and any(slot.prior for slot in self._rules[n].inputs)]
-            if not wanting:
+            names = self.assembly.awaited(uid) - {NOBODY}
+            wanting = [self._rules[name] for name in sorted(names) if any(slot.prior for slot in self._rules[name].inputs)]
+            if not wanting or now < self._priors_seen_at.get(uid, now - _PRIORS_EVERY) + _PRIORS_EVERY:
                 continue
-            searches = self._searches(session, uid, wanting, now)
-            for name in wanting:
-                own = [search for search in searches if search.rule == name]
-                stuck = self._stuck.get((uid, name))
-                if stuck is not None and list(stuck) == own:
-                    continue
-                self._stuck.pop((uid, name), None)
-                self.assembly.block(uid, name, self._missing_prior(self._rules[name], own))
-
-    def _searches(self, session: Session, uid: str, names: Sequence[str], now: datetime) -> Sequence[PriorSearch]:
-        rules = [self._rules[n] for n in names if any(slot.prior for slot in self._rules[n].inputs)]
-        return list(self._surroundings.priors.searches(session, uid, rules, now)) if rules else []
+            self._priors_seen_at[uid] = now
+            searches = self._surroundings.priors.searches(session, uid, wanting, now)
+            for rule in wanting:
+                own = [search for search in searches if search.rule == rule.name]
+                self.assembly.block(uid, rule.name, self._missing_prior(session, uid, rule, own, now))
 
     @staticmethod
-    def _missing_prior(rule: Rule, searches: Sequence[PriorSearch]) -> str:
-        slots = {slot.name: slot for slot in rule.inputs}
+    def _missing_prior(session: Session, uid: str, rule: Rule, searches: Sequence[PriorSearch], now: datetime) -> str:
+        """Say which prior is waited for; whether one that was found will do, the decision itself is asked."""
         for search in searches:
-            prior = slots[search.input].prior
-            if not search.finished or (prior and prior.on_missing is OnMissing.WAIT and not search.studies):
+            if not search.finished:
                 return f"prior {search.input}: {search.reason}"
-        return ""
+        if not any(slot.prior and slot.prior.on_missing is OnMissing.WAIT for slot in rule.inputs):
+            return ""
+        [trace] = decide([rule], index.study_so_far(session, uid, now), {rule.name: Standing(due=True)}, searches).traces
+        return trace.reason if trace.outcome is Outcome.WAITS else ""
 
     def _write_waits(self, session: Session, uid: str, now: datetime) -> None:
         waits = [

@@ -159,7 +159,7 @@ def test_file_that_cannot_be_read_for_a_while_is_not_set_aside(house: House, mon
 
 def test_file_that_never_can_be_read_holds_no_other_back_and_is_named_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.receive(chest_series())
-    bad = house.files.pending()[3]
+    bad = house.files.pending()[0]
     opened = Path.open
 
     def fails(self: Path, *arguments: object, **named: object) -> object:
