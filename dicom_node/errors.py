@@ -137,6 +137,13 @@ class SourceSilentError(SourceError):
     retryable = True
 
 
+class SourceCancelledError(SourceError):
+    """This node gave a question up before it was answered: it stops, or the time for it is over."""
+
+    code = "source-cancelled"
+    retryable = True
+
+
 class SourceRefusedError(SourceError):
     """The source answered with a failure.
 

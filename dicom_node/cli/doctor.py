@@ -16,11 +16,10 @@ from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
 from dicom_node.delivery import scu
 from dicom_node.domain.destinations import Destination
-from dicom_node.domain.sources import QuerySource
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
 from dicom_node.inference import find_bundles, open_model
 from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
-from dicom_node.scp.query_retrieve import sources
+from dicom_node.pipeline.sources import opened
 from dicom_node.storage import Database, InstanceFiles
 
 
@@ -71,13 +70,8 @@ def examine(configuration: Configuration) -> list[Finding]:
             return f"{destination.ae_title} at {destination.host}:{destination.port} answers C-ECHO"
 
         findings.append(_run(f"destination {destination.name}", configuration, answer))
-    for source in configuration.query_sources.values():
-
-        def reply(c: Configuration, source: QuerySource = source) -> str:
-            sources.echo(c.ae_title, source)
-            return f"{source.ae_title} at {source.host}:{source.port} answers C-ECHO"
-
-        findings.append(_run(f"query source {source.name}", configuration, reply))
+    for name in configuration.query_sources:
+        findings.append(_run(f"query source {name}", configuration, lambda c, name=name: opened(c, name).check()))  # type: ignore[misc]
     return findings
 
 

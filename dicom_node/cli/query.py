@@ -8,11 +8,11 @@ import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from dicom_node.cli.output import print_json, print_table
-from dicom_node.config import Configuration, load_configuration
+from dicom_node.config import load_configuration
 from dicom_node.domain.instances import Attributes
-from dicom_node.domain.sources import QuerySource
 from dicom_node.errors import SourceError
-from dicom_node.scp.query_retrieve.query import RETURN_KEYS, FindQuery, FindResult, QueryLevel, QueryModel, find
+from dicom_node.pipeline.sources import opened
+from dicom_node.scp.query_retrieve.query import RETURN_KEYS, FindQuery, FindResult, QueryLevel, QueryModel
 
 MatchOption = Annotated[list[str] | None, typer.Option("--match", "-m", metavar="KEYWORD=VALUE", help="Further keys; may be repeated.")]
 
@@ -29,33 +29,20 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter an option
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """List what a query source of node.yaml has (C-FIND; Patient Root for level patient, else Study Root). Prints patient data."""
+    """List what a query source of node.yaml has (C-FIND or QIDO-RS). Prints patient data."""
     configuration = load_configuration(config)
     named = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "PatientID": patient_id, "AccessionNumber": accession}
     keys = {keyword: value for keyword, value in named.items() if value} | dict(_pair(text) for text in match or ())
     if not keys:
         raise SourceError("nothing to look for", hint="name --study, --patient-id, --accession or --match KEYWORD=VALUE")
     model = QueryModel.PATIENT_ROOT if level is QueryLevel.PATIENT else QueryModel.STUDY_ROOT
-    result = find(configuration.ae_title, source_named(configuration, source), FindQuery(level, keys, limit=limit, model=model))
+    result = opened(configuration, source).find(FindQuery(level, keys, limit=limit, model=model))
     if as_json:
         print_json(result)
     else:
         _print(result, level)
     if result.truncated:
         typer.echo(f"Only the first {limit} matches; ask for more with --limit, or more closely.", err=True)
-
-
-def source_named(configuration: Configuration, name: str) -> QuerySource:
-    """Return a query source of node.yaml.
-
-    Raises:
-        SourceError: there is none of that name.
-    """
-    try:
-        return configuration.query_sources[name]
-    except KeyError:
-        known = ", ".join(configuration.query_sources) or "none; add query_sources to node.yaml"
-        raise SourceError(f"no query source is named {name!r}", hint=f"known: {known}") from None
 
 
 def _print(result: FindResult, level: QueryLevel) -> None:

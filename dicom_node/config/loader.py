@@ -14,12 +14,14 @@ from pydantic_core import ErrorDetails
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
 from dicom_node.config.faults import ConfigurationFaults, Fault
+from dicom_node.config.faults import known as _known
 from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.config.several_faults import THOROUGH
+from dicom_node.config.sources_check import check_sources, check_sources_of_rules, with_absolute_sources
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 
 _Schema = TypeVar("_Schema", bound=Section)
@@ -44,8 +46,11 @@ def load_configuration(path: Path) -> Configuration:
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
+        faults.extend(check_sources(node, node_yaml))
         if rules_yaml is not None:
-            faults.extend(_cross_check_rules(node, rules or readable_rules(rules_yaml), rules_yaml))
+            readable = rules or readable_rules(rules_yaml)
+            faults.extend(_cross_check_rules(node, readable, rules_yaml))
+            faults.extend(check_sources_of_rules(node, readable, rules_yaml))
     if faults or node is None or rules is None:
         raise ConfigurationFaults(faults)
     return Configuration(node=node, rules_file=rules)
@@ -75,7 +80,9 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     destinations = tuple(d.model_copy(update={"tls": d.tls.below(folder)}) if d.tls else d for d in node.destinations)
     peers = tuple(p.model_copy(update={"passcode_file": folder / p.passcode_file}) if p.passcode_file else p for p in node.peers)
     paths = {"data_dir": folder / node.data_dir, "rules": folder / node.rules, "models_dir": folder / node.models_dir}
-    return with_absolute_arrivals(node, folder).model_copy(update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths})
+    return with_absolute_sources(with_absolute_arrivals(node, folder), folder).model_copy(
+        update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths}
+    )
 
 
 def _validate(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
@@ -174,8 +181,3 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
             yield source.fault(
                 ["rules", number, "hold"], "hold rules come before all others", "move it to the top: it keeps studies from every rule"
             )
-
-
-def _known(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(known) or "none")

@@ -15,7 +15,7 @@ from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.rules import Rule
-from dicom_node.domain.sources import QuerySource
+from dicom_node.domain.sources import Source
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
 
 _RESTART = (
@@ -86,11 +86,9 @@ class Configuration(Section):
         return {d.name: d.to_destination() for d in self.node.destinations}
 
     @cached_property
-    def query_sources(self) -> Mapping[str, QuerySource]:
+    def query_sources(self) -> Mapping[str, Source]:
         """Query sources by name."""
-        return {
-            s.name: QuerySource(s.name, s.ae_title, s.host, s.port, s.timeout.total_seconds(), s.retrieve) for s in self.node.query_sources
-        }
+        return {s.name: s.to_source() for s in self.node.query_sources}
 
     @cached_property
     def report_to(self) -> Mapping[str, Destination]:

@@ -11,11 +11,11 @@ from pydantic import Field
 from dicom_node.config.arrivals_schema import StowSection, WatchSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
 from dicom_node.config.section import Section
+from dicom_node.config.sources_schema import FetchSection, QuerySourceSection
 from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
 from dicom_node.config.values import AeTitle, Duration, Name, Port, Size
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.durability import Durability
-from dicom_node.domain.sources import Retrieval
 
 
 class DicomSection(Section):
@@ -55,20 +55,6 @@ class DestinationSection(Section):
         """Return what deliveries use."""
         tls = self.tls.to_client() if self.tls else None
         return Destination(self.name, self.ae_title, self.host, self.port, self.profile, self.timeout.total_seconds(), tls)
-
-
-class QuerySourceSection(Section):
-    """Where studies can be asked for and fetched from."""
-
-    name: Name = Field(description="Name for `query`, `fetch` and lists.")
-    ae_title: AeTitle = Field(description="Called AE title of the Query/Retrieve SCP.")
-    host: str = Field(min_length=1, description="Address or host name of the Query/Retrieve SCP.")
-    port: Port = Field(description="TCP port of the Query/Retrieve SCP.")
-    timeout: Duration = Field(timedelta(seconds=30), description="Longest silence while connecting or waiting for the next message.")
-    retrieve: Retrieval = Field(
-        Retrieval.GET,
-        description="How instances are fetched: `get` (on our own association), or `move` (the source sends them to our receiver).",
-    )
 
 
 class WorkersSection(Section):
@@ -132,6 +118,7 @@ class NodeFile(Section):
     peers: tuple[Peer, ...] = Field((), description="Who may send; nobody else is admitted.")
     destinations: tuple[DestinationSection, ...] = Field((), description="Where results may go.")
     query_sources: tuple[QuerySourceSection, ...] = Field((), description="Where studies can be asked for and fetched from.")
+    fetch: FetchSection = Field(default_factory=FetchSection, description="What the node asks of query sources by itself.")
     rules: Path = Field(Path("rules.yaml"), description="Routing rules, relative to this file.")
     models_dir: Path = Field(Path("models"), description="Folder with one model bundle per folder, relative to this file.")
     workers: WorkersSection = Field(default_factory=WorkersSection, description="Model processes.")

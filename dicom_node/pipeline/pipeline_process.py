@@ -16,6 +16,7 @@ from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import Wakeup, ring
 from dicom_node.pipeline.closing import available_models
 from dicom_node.pipeline.commitments import Commitments, CommitmentThread
+from dicom_node.pipeline.fetching import Fetching, FetchThread
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
 from dicom_node.storage import Database, InstanceFiles
@@ -31,11 +32,14 @@ def run(process: Process) -> None:
         intake = Intake(process.configuration, database, files, available_models(process.configuration))
         commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
 
+        fetching = FetchThread(Fetching(process.configuration, database, files, bell.ring_self))
+
         def turn() -> float:
             commitments.look()
             if lifecycle.take_reload():
                 configuration = process.reload()
                 intake.reconfigure(configuration, available_models(configuration))
+                fetching.reconfigure(configuration)
             now = datetime.now(UTC)  # before looking for files: what was acknowledged until now is indexed before a study is closed
             indexed = intake.index_pending(lifecycle.keep_going)
             if lifecycle.keep_going() and intake.close_due(now):
@@ -43,6 +47,7 @@ def run(process: Process) -> None:
             return 0.0 if indexed else seconds_until(intake.next_deadline())
 
         run_turns(lifecycle, bell, turn)
+        fetching.stop()
         commitments.stop()
         scheduler.shutdown(wait=False)
     database.close()

@@ -24,7 +24,7 @@ class FetchRow(SQLModel, table=True):
         CheckConstraint(f"kind IN ({', '.join(repr(str(k)) for k in FetchKind)})", name="fetch_kind_known"),
         CheckConstraint(f"state IN ({', '.join(repr(str(s)) for s in FetchState)})", name="fetch_state_known"),
         CheckConstraint("(state IN ('DONE', 'FAILED')) = (finished_at IS NOT NULL)", name="fetch_finished_has_time"),
-        CheckConstraint("(kind = 'prior') = (rule <> '' AND input <> '')", name="fetch_prior_is_for_an_input"),
+        CheckConstraint("(kind = 'prior') = (rule <> '') AND (kind = 'prior') = (input <> '')", name="fetch_prior_is_for_an_input"),
         CheckConstraint("kind = 'prior' OR source <> ''", name="fetch_has_source"),
         CheckConstraint("counted IS NULL OR (kind = 'count' AND counted >= 0 AND answered_at IS NOT NULL)", name="fetch_counted"),
         CheckConstraint("attempt >= 0 AND deadline >= asked_at", name="fetch_attempts_count"),

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, or_, select
 from dicom_node.domain.fetches import FetchState, is_marked_as_prior
 from dicom_node.domain.instances import Attributes, ReceivedInstance
 from dicom_node.domain.patients import PatientKey, first_value
+from dicom_node.domain.studies import StudyState
 from dicom_node.storage.fetch_tables import FetchedStudyRow, FetchRow, StudyPatientRow
 from dicom_node.storage.tables import StudyRow
 
@@ -100,6 +101,16 @@ def taken_by(session: Session, fetch_ids: Sequence[int]) -> Mapping[int, list[st
     for row in session.exec(statement):
         found.setdefault(row.fetch_id, []).append(row.study_instance_uid)
     return found
+
+
+def is_whole(session: Session, study_instance_uid: str) -> bool:
+    """Say whether the node has all that ever was to come of a study: a peer pushed it, or what fetched it came to its end."""
+    rows = session.exec(select(FetchedStudyRow).where(FetchedStudyRow.study_instance_uid == study_instance_uid)).all()
+    fetched = [row.taken for row in rows if row.series]
+    if fetched:
+        return True in fetched and None not in fetched
+    state = session.exec(select(StudyRow.state).where(StudyRow.study_instance_uid == study_instance_uid)).first()
+    return state not in (None, StudyState.PRIOR)
 
 
 def is_wanted_now(session: Session, fetch_id: int) -> bool:

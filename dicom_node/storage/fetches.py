@@ -22,7 +22,7 @@ from dicom_node.domain.rules import OnMissing, Prior
 from dicom_node.domain.studies import Study
 from dicom_node.storage import fetched_studies, index
 from dicom_node.storage.fetch_tables import FetchEventRow, FetchRow
-from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyRow
+from dicom_node.storage.tables import InstanceRow, JobRow, ResultRow, SeriesRow, StudyRow
 
 _MOST_PARAMETERS = 500
 _UNDER_WAY = (FetchState.OWED, FetchState.RUNNING)
@@ -122,6 +122,14 @@ def instances_here(session: Session, study_instance_uid: str) -> set[str]:
     return set(session.exec(statement))
 
 
+def results_made(session: Session, study_instance_uid: str) -> bool:
+    """Say whether the node made results for a study, which may lie in an archive by now."""
+    statement = (
+        select(ResultRow.id).join(JobRow, col(JobRow.id) == col(ResultRow.job_id)).where(JobRow.study_instance_uid == study_instance_uid)
+    )
+    return session.exec(statement.limit(1)).first() is not None
+
+
 def own_results(session: Session, sop_instance_uids: Sequence[str]) -> set[str]:
     """Return those instances that the node itself made, by its records and by what came back to it."""
     found: set[str] = set()
@@ -157,7 +165,7 @@ def take_back(session: Session, now: datetime) -> int:
     """Owe again what a killed process had begun; returns how many."""
     rows = session.exec(select(FetchRow).where(FetchRow.state == FetchState.RUNNING)).all()
     for row in rows:
-        row.next_attempt_at = now
+        row.next_attempt_at, row.attempt = now, row.attempt - 1  # the attempt was not the source's fault; its deadline ends it
         _change(session, row, FetchState.OWED, now, "taken up again after a restart")
     return len(rows)
 
@@ -207,6 +215,11 @@ def recent(session: Session, limit: int, study_instance_uid: str = "") -> list[F
     if study_instance_uid:
         statement = statement.where(FetchRow.study_instance_uid == study_instance_uid)
     return [_fetch(row) for row in session.exec(statement)]
+
+
+def get(session: Session, fetch_id: int) -> Fetch:
+    """Read a request."""
+    return _fetch(session.get_one(FetchRow, fetch_id))
 
 
 def events(session: Session, fetch_id: int) -> list[FetchEvent]:

@@ -21,6 +21,8 @@ from dicom_node.storage import fetched_studies
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 class Arrival(StrEnum):
     """What an instance turned out to be."""
@@ -114,12 +116,27 @@ def load_present_study(session: Session, study_instance_uid: str) -> Study:
     """Read a study as it is now, pending instances included, as an input with `prior` sees it; it was never closed for that.
 
     Its revision is the last one closed, 0 for a study that was only fetched; it counts as closed when its last instance arrived.
+    A study that never came has no series.
     """
-    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
+    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).first()
+    if study is None:
+        return Study(study_instance_uid, 0, _NEVER, ClosedBecause.QUIET, (), ())
     present = and_(col(InstanceRow.variant) == 0, col(InstanceRow.own_result).is_(False))
     last = select(func.max(InstanceRow.received_at)).join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
     last_at = session.exec(last.where(SeriesRow.study_id == study.id, present)).one()
-    return _load(session, study_instance_uid, present, study.revision, (last_at or datetime.min.replace(tzinfo=UTC), ClosedBecause.QUIET))
+    return _load(session, study_instance_uid, present, study.revision, (last_at or _NEVER, ClosedBecause.QUIET))
+
+
+def instances_by_series(session: Session, study_instance_uid: str) -> dict[str, int]:
+    """Count the instances of a study that have arrived, by Series Instance UID."""
+    statement = (
+        select(SeriesRow.series_instance_uid, func.count(col(InstanceRow.id)))
+        .join(InstanceRow, col(InstanceRow.series_id) == col(SeriesRow.id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0)
+        .group_by(col(SeriesRow.series_instance_uid))
+    )
+    return dict(session.exec(statement).all())
 
 
 def study_so_far(session: Session, study_instance_uid: str, now: datetime) -> Study:

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import DicomNodeError, InstanceTooLargeError, UnparsableDataSetError
-from dicom_node.web.multipart import MediaTypeError
-from dicom_node.web.store_request import PartResult
+from dicom_node.scp.instance_parts import PartResult
+from dicom_node.scp.multipart import MediaTypeError
 
 MEDIA_TYPE = "application/dicom+json"
 _TAKEN = frozenset({MEDIA_TYPE, "application/json", "application/*", "*/*"})

@@ -18,12 +18,12 @@ from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import DicomNodeError, InstanceTooLargeError, OutOfResourcesError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.scp.door import Door
+from dicom_node.scp.instance_parts import InstanceParts
 from dicom_node.scp.metrics import of_peer
+from dicom_node.scp.multipart import MalformedRequestError, MediaTypeError, boundary_of
 from dicom_node.scp.visits import OpenVisit, VisitBook
 from dicom_node.web import answers
 from dicom_node.web.access import Access, NotAdmittedError, calling_ae_title
-from dicom_node.web.multipart import MalformedRequestError, MediaTypeError, boundary_of
-from dicom_node.web.store_request import StoreRequest
 
 _GATHER_BYTES = 512 << 10
 _RETRY_AFTER = {"Retry-After": "30"}
@@ -75,7 +75,7 @@ class StowService:
             store.discard()
             visit.end(released=False)
 
-    def _checked(self, request: Request, sender: StowSender, address: str, study_instance_uid: str, visit: OpenVisit) -> StoreRequest:
+    def _checked(self, request: Request, sender: StowSender, address: str, study_instance_uid: str, visit: OpenVisit) -> InstanceParts:
         """Refuse what can be refused before the body is read."""
         stow = self.configuration.node.stow
         boundary = boundary_of(request.headers.get("content-type", ""))
@@ -90,9 +90,9 @@ class StowService:
             raise OutOfResourcesError("too many requests at once")
         self.door.space.check()
         origin = AssociationPeer(calling_ae_title(sender), self.configuration.ae_title, address)
-        return StoreRequest(boundary, partial(self.door.begin, origin, visit=visit), study_instance_uid)
+        return InstanceParts(boundary, partial(self.door.begin, origin, visit=visit), study_instance_uid)
 
-    async def _read(self, request: Request, sender: StowSender, store: StoreRequest, visit: OpenVisit) -> Response:
+    async def _read(self, request: Request, sender: StowSender, store: InstanceParts, visit: OpenVisit) -> Response:
         stow = self.configuration.node.stow
         size_bytes = 0
         try:
@@ -120,7 +120,7 @@ class StowService:
         self.log.warning("request_refused", sender=sender.name, reason=str(error))
         return _answer(_status(error), answers.body_of([], error))
 
-    def _note(self, sender: StowSender, store: StoreRequest, problem: str) -> None:
+    def _note(self, sender: StowSender, store: InstanceParts, problem: str) -> None:
         for result in store.results:
             if result.error is not None:
                 of_peer(calling_ae_title(sender)).refused(result.error.dimse_status)

@@ -63,7 +63,7 @@ Answers = Iterator[tuple[int, Dataset | None]]
 class Scripted:
     """An archive whose answers a test writes."""
 
-    def __init__(self, models: Sequence[str] = ()) -> None:
+    def __init__(self, models: Sequence[str] = (), port: int = 0) -> None:
         self.find: Callable[[evt.Event], Answers] = lambda _event: iter(())
         self.get: Callable[[evt.Event], Iterator[object]] = lambda _event: iter((0,))
         self.move: Callable[[evt.Event], Iterator[object]] = lambda _event: iter((("127.0.0.1", 1), 0))
@@ -80,7 +80,7 @@ class Scripted:
             ae.add_supported_context(model)
         ae.add_supported_context(CTImageStorage, ExplicitVRLittleEndian, scu_role=True, scp_role=True)
         handlers = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get), (evt.EVT_C_MOVE, self._move)]
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
         self.port = int(self._server.server_address[1])
 
     def _find(self, event: evt.Event) -> Answers:
@@ -134,3 +134,10 @@ class SlowLine:
 def source(name: str, ae_title: str, port: int, **changes: object) -> QuerySource:
     values: dict[str, object] = {"host": "127.0.0.1", "timeout_s": 10.0, "retrieve": Retrieval.GET} | changes
     return QuerySource(name=name, ae_title=ae_title, port=port, **values)  # type: ignore[arg-type]
+
+
+DICOMWEB: dict[str, object] = {
+    "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+}
+"""Options with which Debian's Orthanc speaks DICOMweb."""

@@ -220,7 +220,7 @@ def test_unknown_study_counts_nothing(archive: QuerySource) -> None:
 def test_study_comes_byte_for_byte_by_c_get(archive: QuerySource, door: Door, files: InstanceFiles, folder: Path) -> None:
     seen: list[Progress] = []
     result = retrieve(NODE, archive, RetrieveRequest(STUDY), door, Watcher(seen.append))
-    result.require_complete(archive)
+    result.require_complete(archive.name)
     assert by_uid(files.pending()) == sent(folder, FIRST + SECOND)
     assert (result.status, result.completed, result.failed, result.refused) == (0, 8, 0, ())
     assert [p.completed for p in seen] == sorted(p.completed for p in seen)
@@ -275,7 +275,7 @@ def test_what_the_door_refuses_is_answered_with_its_status(orthanc: QuerySource,
     assert files.pending() == []
     assert (result.completed, result.failed, {r.status for r in result.refused}) == (0, 8, {OutOfResourcesError.dimse_status})
     with pytest.raises(SubOperationsFailedError, match=r"8 instance.*status A702") as caught:
-        result.require_complete(orthanc)
+        result.require_complete(orthanc.name)
     assert "free space" in caught.value.hint
 
 
@@ -478,7 +478,7 @@ def test_failed_sub_operations_are_counted_and_named(scripted: Scripted, door: D
     assert [(r.sop_instance_uid, r.status) for r in result.refused] == [("1.2.3", 0xA900)]
     assert len(files.pending()) == 2
     with pytest.raises(SubOperationsFailedError, match="1 instance"):
-        result.require_complete(scripted.source())
+        result.require_complete(scripted.source().name)
 
 
 @pytest.mark.parametrize(("status", "words"), [(0xA701, "A701"), (0xA702, "A702"), (0xA900, "A900"), (0xC000, "C000")])
@@ -540,7 +540,7 @@ def test_cancelling_stops_the_source(scripted: Scripted, door: Door, files: Inst
     assert result.is_cancelled
     assert 2 <= result.completed == len(files.pending()) < 24
     with pytest.raises(SubOperationsFailedError, match="cancelled"):
-        result.require_complete(scripted.source())
+        result.require_complete(scripted.source().name)
 
 
 def test_source_that_ignores_the_cancel_of_a_get_is_left_after_its_timeout(scripted: Scripted, door: Door) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import Configuration, ConfigurationFaults, dump_snapshot, load_configuration, load_snapshot, restart_only_changes
-from dicom_node.domain.sources import QuerySource, Retrieval
+from dicom_node.domain.sources import QuerySource, Retrieval, WebSource
 from tests.conftest import ROOT
 
 NODE = """\
@@ -96,6 +96,55 @@ def test_query_source_is_fetched_from_by_get_unless_said_otherwise(tmp_path: Pat
     assert loaded["a"] == QuerySource("a", "A", "h", 104, 30.0, Retrieval.GET)
     assert loaded["b"] == QuerySource("b", "B", "h", 104, 5.0, Retrieval.MOVE)
     assert any("used twice" in f for f in faults(tmp_path, NODE + sources.replace("name: b", "name: a")))
+
+
+def test_query_source_with_a_url_is_asked_by_dicomweb(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "ca.pem").write_text("")
+    source = "query_sources:\n  - {name: a, url: 'https://pacs.example.org/dicom-web/', token_file: token, ca: ca.pem}\n"
+    loaded = load(tmp_path, NODE + source)
+    expected = WebSource("a", "https://pacs.example.org/dicom-web", 30.0, tmp_path / "token", tmp_path / "ca.pem")
+    assert loaded.query_sources["a"] == expected
+    assert load_snapshot(dump_snapshot(loaded)).query_sources == loaded.query_sources
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("ae_title: A, host: h", "port missing: give ae_title, host and port, or url"),
+        ("url: 'https://h/web', port: 104", "either by DIMSE or by DICOMweb"),
+        ("url: 'https://h/web', retrieve: move", "on our own connection"),
+        ("ae_title: A, host: h, port: 104, ca: ca.pem", "ca without url"),
+        ("url: 'ftp://h/web'", "http:// or https://"),
+        ("url: 'https://me:secret@h/web'", "a token stands in token_file"),
+        ("url: 'https://h/web?key=secret'", "a token stands in token_file"),
+        ("url: 'http://h/web', token_file: token", "in the clear"),
+        ("url: 'https://h/web', token_file: absent", "no file"),
+        ("url: 'https://h/web', ca: absent.pem", "no file"),
+        ("urls: 'https://h/web'", "did you mean 'url'"),
+    ],
+)
+def test_faulty_query_source_is_refused_with_its_line(tmp_path: Path, options: str, words: str) -> None:
+    (tmp_path / "token").write_text("secret")
+    line = len(NODE.splitlines()) + 2
+    found = faults(tmp_path, f"{NODE}query_sources:\n  - {{name: a, {options}}}\n")
+    assert any(words in f and f":{line}: " in f for f in found), found
+
+
+@pytest.mark.parametrize(
+    ("addition", "path"),
+    [
+        ("complete_when: {expected_count: archve}", "rules[0].complete_when.expected_count"),
+        ("complete_when: {fetch_missing: archve}", "rules[0].complete_when.fetch_missing"),
+        ("inputs: {now: {}, before: {prior: {within: 5y, source: archve}}}", "rules[0].inputs.before.prior.source"),
+    ],
+)
+def test_rule_that_names_no_query_source_is_refused_with_its_line(tmp_path: Path, addition: str, path: str) -> None:
+    source = "query_sources:\n  - {name: archive, ae_title: A, host: h, port: 104}\n"
+    rules = RULES.rstrip("\n") + f"\n    {addition}\n"
+    [fault] = faults(tmp_path, NODE + source, rules)
+    assert f":{len(rules.splitlines())}: {path}" in fault
+    assert "did you mean 'archive'" in fault
 
 
 def test_missing_file_is_a_fault_not_a_traceback(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dicom_node.web.multipart import MalformedRequestError, PartsReader, boundary_of
+from dicom_node.scp.multipart import MalformedRequestError, PartsReader, boundary_of
 from tests.arrivals import BOUNDARY, multipart
 
 

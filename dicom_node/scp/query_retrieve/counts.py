@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-
-from pynetdicom.association import Association
+from typing import TypeAlias
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.sources import QuerySource
@@ -45,7 +45,36 @@ class InstanceCount:
     series: tuple[SeriesCount, ...] = ()
 
 
+Ask: TypeAlias = Callable[[FindQuery], Sequence[Attributes]]
+"""Asks a source, by whatever it speaks, for every match."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedInstance:
+    """An instance at a source; `sop_class_uid` is empty if the source does not say it."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+
 def count_instances(calling_ae_title: str, source: QuerySource, study_instance_uid: str) -> InstanceCount:
+    """Count a study's instances at a Query/Retrieve SCP; see `counted`.
+
+    Raises:
+        SourceError: as `find` does.
+    """
+    with associated(calling_ae_title, source, Proposal(QueryModel.STUDY_ROOT)) as association:
+        return counted(lambda query: list_on(association, source, query), study_instance_uid)
+
+
+def count_series(calling_ae_title: str, source: QuerySource, study_instance_uid: str) -> InstanceCount:
+    """Count as `count_instances` does, but always series by series, so that a caller can leave some out."""
+    with associated(calling_ae_title, source, Proposal(QueryModel.STUDY_ROOT)) as association:
+        return counted_by_series(lambda query: list_on(association, source, query), study_instance_uid)
+
+
+def counted(ask: Ask, study_instance_uid: str) -> InstanceCount:
     """Count a study's instances at a source.
 
     Number of Study Related Instances (0020,1208) is optional for an SCP, and DCMTK's archive leaves it out. The count is then
@@ -55,37 +84,52 @@ def count_instances(calling_ae_title: str, source: QuerySource, study_instance_u
         0 instances if the source does not know the study.
 
     Raises:
-        SourceError: as `find` does.
+        SourceError: as `ask` does.
     Source: PS3.4 tables C.6-5, C.6-6.
     """
-    with associated(calling_ae_title, source, Proposal(QueryModel.STUDY_ROOT)) as association:
-        query = FindQuery(QueryLevel.STUDY, {"StudyInstanceUID": study_instance_uid}, (_OF_STUDY,))
-        found = list_on(association, source, query)
-        numbers = [_number(match, _OF_STUDY) for match in found]
-        known = [number for number in numbers if number is not None]
-        if len(known) == len(numbers):
-            return InstanceCount(sum(known), CountedBy.STUDY_ATTRIBUTE)
-        return _by_series(association, source, study_instance_uid)
+    found = ask(FindQuery(QueryLevel.STUDY, {"StudyInstanceUID": study_instance_uid}, (_OF_STUDY,)))
+    numbers = [_number(match, _OF_STUDY) for match in found]
+    known = [number for number in numbers if number is not None]
+    if len(known) == len(numbers):
+        return InstanceCount(sum(known), CountedBy.STUDY_ATTRIBUTE)
+    return counted_by_series(ask, study_instance_uid)
 
 
-def count_series(calling_ae_title: str, source: QuerySource, study_instance_uid: str) -> InstanceCount:
-    """Count as `count_instances` does, but always series by series, so that a caller can leave some out."""
-    with associated(calling_ae_title, source, Proposal(QueryModel.STUDY_ROOT)) as association:
-        return _by_series(association, source, study_instance_uid)
-
-
-def _by_series(association: Association, source: QuerySource, study_instance_uid: str) -> InstanceCount:
+def counted_by_series(ask: Ask, study_instance_uid: str) -> InstanceCount:
+    """Count series by series, by their own number or by listing."""
     study = {"StudyInstanceUID": study_instance_uid}
-    query = FindQuery(QueryLevel.SERIES, study, ("SeriesInstanceUID", "Modality", _OF_SERIES))
     counted_by, counts = CountedBy.SERIES_ATTRIBUTE, []
-    for match in list_on(association, source, query):
-        series_uid, number = _first(match, "SeriesInstanceUID"), _number(match, _OF_SERIES)
-        if number is None:
+    for match in ask(FindQuery(QueryLevel.SERIES, study, ("SeriesInstanceUID", "Modality", _OF_SERIES))):
+        series_uid = _first(match, "SeriesInstanceUID")
+        if _number(match, _OF_SERIES) is None:
             counted_by = CountedBy.LISTED
-            images = FindQuery(QueryLevel.IMAGE, {**study, "SeriesInstanceUID": series_uid}, ("SOPInstanceUID",))
-            number = len(list_on(association, source, images))
-        counts.append(SeriesCount(series_uid, _first(match, "Modality"), number))
+        counts.append(SeriesCount(series_uid, _first(match, "Modality"), instances_of_series(ask, study_instance_uid, match)))
     return InstanceCount(sum(c.instances for c in counts), counted_by, tuple(counts))
+
+
+def instances_of_series(ask: Ask, study_instance_uid: str, match: Attributes) -> int:
+    """Count the instances of one series.
+
+    Args:
+        ask: Asks the source.
+        study_instance_uid: Its study.
+        match: What the source answered at SERIES level.
+    """
+    number = _number(match, _OF_SERIES)
+    return len(_listed(ask, study_instance_uid, _first(match, "SeriesInstanceUID"))) if number is None else number
+
+
+def listed_instances(ask: Ask, study_instance_uid: str) -> tuple[ListedInstance, ...]:
+    """List a study's instances series by series, since hierarchical queries need the Series Instance UID. Source: PS3.4 C.4.1.2.1."""
+    study = {"StudyInstanceUID": study_instance_uid}
+    series = ask(FindQuery(QueryLevel.SERIES, study, ("SeriesInstanceUID",)))
+    return tuple(i for match in series for i in _listed(ask, study_instance_uid, _first(match, "SeriesInstanceUID")))
+
+
+def _listed(ask: Ask, study_instance_uid: str, series_instance_uid: str) -> list[ListedInstance]:
+    keys = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
+    images = ask(FindQuery(QueryLevel.IMAGE, keys, ("SOPInstanceUID", "SOPClassUID")))
+    return [ListedInstance(series_instance_uid, _first(i, "SOPInstanceUID"), _first(i, "SOPClassUID")) for i in images]
 
 
 def _first(match: Attributes, keyword: str) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.sources import QuerySource
 from dicom_node.errors import SourceError, SubOperationsFailedError
 from dicom_node.scp.query_retrieve.query import QueryLevel
 from dicom_node.scp.query_retrieve.statuses import CANCELLED
@@ -68,10 +67,12 @@ class Watcher:
     Attributes:
         progress: Called after each instance or response, on the calling thread; must not block.
         cancelled: Asked about ten times a second; once True the source is told to stop.
+        patience_s: How long it may go on then before the connection is cut, seconds; None: its timeout.
     """
 
     progress: Callable[[Progress], None] = lambda _progress: None
     cancelled: Callable[[], bool] = lambda: False
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class RetrieveResult:
         """Whether it ended early because it was cancelled."""
         return self.status == CANCELLED
 
-    def require_complete(self, source: QuerySource) -> None:
+    def require_complete(self, source_name: str) -> None:
         """Raise unless everything came.
 
         Raises:
@@ -118,7 +119,7 @@ class RetrieveResult:
             what = f"cancelled, {self.remaining} not sent" if self.is_cancelled else f"{self.failed} instance(s) failed"
             reasons = ", ".join(sorted({f"{r.status:04X} {r.reason}" for r in self.refused}))
             raise SubOperationsFailedError(
-                f"{source.name}: {what}, {self.completed + self.warning} came (status {self.status:04X})",
+                f"{source_name}: {what}, {self.completed + self.warning} came (status {self.status:04X})",
                 completed=self.completed + self.warning,
                 failed=self.failed,
                 hint=f"this node refused some: {reasons}" if reasons else "look into the source's log",

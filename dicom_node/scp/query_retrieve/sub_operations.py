@@ -16,7 +16,8 @@ from dicom_node.domain.instances import AssociationPeer
 from dicom_node.domain.sources import QuerySource
 from dicom_node.errors import DataSetMismatchError, DicomNodeError, SourceError, SourceSilentError
 from dicom_node.scp.door import InstanceKind
-from dicom_node.scp.query_retrieve.attention import Arriving, ArrivingDataSet
+from dicom_node.scp.part_10_stream import DataSetSink
+from dicom_node.scp.query_retrieve.attention import ArrivingDataSet
 from dicom_node.scp.query_retrieve.retrieval import Progress, RefusedInstance, RetrieveResult, Watcher
 from dicom_node.scp.query_retrieve.sources import silence
 from dicom_node.scp.query_retrieve.statuses import CANCELLED, PENDING, refusal
@@ -31,7 +32,7 @@ _COMMENT_LENGTH = 64
 class Entrance(Protocol):
     """Where arriving instances go: the door, as this module needs it."""
 
-    def begin(self, origin: AssociationPeer, kind: InstanceKind, /) -> Arriving:
+    def begin(self, origin: AssociationPeer, kind: InstanceKind, /) -> DataSetSink:
         """Open an instance."""
 
 
@@ -82,7 +83,8 @@ class Operation:
             return
         if self._give_up_at is None:
             if self._watcher.cancelled():
-                self._give_up_at = monotonic() + self._source.timeout_s
+                patience_s = self._watcher.patience_s
+                self._give_up_at = monotonic() + (self._source.timeout_s if patience_s is None else patience_s)
                 association.send_c_cancel(MESSAGE_ID, query_model=self._model)
         elif monotonic() > self._give_up_at:
             association.abort()

@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('count', 'missing', 'prior')", name="fetch_kind_known"),
         sa.CheckConstraint("state IN ('OWED', 'RUNNING', 'DONE', 'FAILED')", name="fetch_state_known"),
         sa.CheckConstraint("(state IN ('DONE', 'FAILED')) = (finished_at IS NOT NULL)", name="fetch_finished_has_time"),
-        sa.CheckConstraint("(kind = 'prior') = (rule <> '' AND input <> '')", name="fetch_prior_is_for_an_input"),
+        sa.CheckConstraint("(kind = 'prior') = (rule <> '') AND (kind = 'prior') = (input <> '')", name="fetch_prior_is_for_an_input"),
         sa.CheckConstraint("kind = 'prior' OR source <> ''", name="fetch_has_source"),
         sa.CheckConstraint("counted IS NULL OR (kind = 'count' AND counted >= 0 AND answered_at IS NOT NULL)", name="fetch_counted"),
         sa.CheckConstraint("attempt >= 0 AND deadline >= asked_at", name="fetch_attempts_count"),

@@ -1,4 +1,4 @@
-"""One STOW-RS request: part after part through the door, each with a result of its own. No HTTP here, so that it runs in a thread."""
+"""Part 10 files in one multipart body: part after part through the door, each with a result of its own. No HTTP here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.scp.door import InstanceKind
+from dicom_node.scp.multipart import MediaTypeError, PartsReader
 from dicom_node.scp.part_10_stream import DataSetSink, Part10Stream
-from dicom_node.web.multipart import MediaTypeError, PartsReader
 
 _TAKEN_AS_IS = frozenset({"", "binary", "8bit", "7bit"})
 
@@ -26,7 +26,7 @@ class PartResult:
     error: DicomNodeError | None
 
 
-class StoreRequest:
+class InstanceParts:
     """Feed it the body; whatever ends it early, parts that came whole stay and the one under way is dropped.
 
     Attributes:
@@ -39,7 +39,7 @@ class StoreRequest:
         Args:
             boundary: Of the multipart body.
             begin: The door's `begin` with its origin.
-            study_instance_uid: The study that the URL names; empty takes any.
+            study_instance_uid: The study that every part must belong to; empty takes any.
 
         Raises:
             MalformedRequestError: the boundary cannot be one.
