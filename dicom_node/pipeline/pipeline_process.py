@@ -19,7 +19,9 @@ from dicom_node.pipeline.commitments import Commitments, CommitmentThread
 from dicom_node.pipeline.fetching import Fetching, FetchThread
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
+from dicom_node.pipeline.surroundings import through_the_database
 from dicom_node.storage import Database, InstanceFiles
+from dicom_node.storage.visits import VisitFiles
 
 
 def run(process: Process) -> None:
@@ -29,10 +31,10 @@ def run(process: Process) -> None:
         lifecycle = Lifecycle(bell.ring_self)
         scheduler = _housekeeping(process.configuration, database, files)
         _watch_certificates(process, scheduler)
-        intake = Intake(process.configuration, database, files, available_models(process.configuration))
-        commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
-
         fetching = FetchThread(Fetching(process.configuration, database, files, bell.ring_self))
+        surroundings = through_the_database(VisitFiles(files.run), fetching.look)
+        intake = Intake(process.configuration, database, files, available_models(process.configuration), surroundings)
+        commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
 
         def turn() -> float:
             commitments.look()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -58,16 +58,22 @@ class Surroundings:
     priors: PriorSource
 
 
-def through_the_database(visits: VisitFiles) -> Surroundings:
-    """Ask by requests on record, which another thread works off."""
-    return Surroundings(visits, RecordedCounts(), RecordedPriors())
+def through_the_database(visits: VisitFiles, asked: Callable[[], None] = lambda: None) -> Surroundings:
+    """Ask by requests on record, which another thread works off.
+
+    Args:
+        visits: Which association brings what.
+        asked: Wakes that thread; called within the transaction, after whose end it finds the request.
+    """
+    return Surroundings(visits, RecordedCounts(asked), RecordedPriors(asked))
 
 
 class RecordedCounts:
     """Counts by requests on record. An answer that says more than has arrived has the missing instances fetched, where wanted."""
 
-    def __init__(self) -> None:
-        """Start without a question."""
+    def __init__(self, asked: Callable[[], None]) -> None:
+        """Start without a question; `asked` is called after each."""
+        self._asked = asked
         self._open: dict[tuple[str, str], CountQuestion] = {}
         self._to_ask_again: set[CountQuestion] = set()
 
@@ -102,26 +108,31 @@ class RecordedCounts:
             return None
         return CountAnswer(question, None, now)
 
-    @staticmethod
-    def _ask(session: Session, question: CountQuestion, now: datetime) -> None:
+    def _ask(self, session: Session, question: CountQuestion, now: datetime) -> None:
         fetches.ask_count(session, question.study_instance_uid, question.source, now, now + _LONGEST_COUNT)
+        self._asked()
 
-    @staticmethod
-    def _fetch(session: Session, answer: CountAnswer) -> None:
+    def _fetch(self, session: Session, answer: CountAnswer) -> None:
         question = answer.question
         if question.fetch_from and answer.instances is not None and answer.instances > question.arrived:
             uid, now = question.study_instance_uid, answer.answered_at
             fetches.ask_missing(session, uid, question.fetch_from, now, now + _LONGEST_FETCH)
+            self._asked()
 
 
 class RecordedPriors:
     """Earlier studies by requests on record."""
 
+    def __init__(self, asked: Callable[[], None]) -> None:
+        """Start without a search; `asked` is called when one begins."""
+        self._asked = asked
+
     def searches(self, session: Session, study_instance_uid: str, rules: Sequence[Rule], now: datetime) -> Sequence[PriorSearch]:
         """See `PriorSource`."""
-        for rule in rules:
-            for slot in rule.inputs:
-                if slot.prior is not None:
-                    fetches.ask_prior(session, study_instance_uid, rule.name, slot.name, slot.prior, now)
-        names = {(rule.name, slot.name) for rule in rules for slot in rule.inputs if slot.prior is not None}
-        return [search for search in fetches.prior_searches(session, study_instance_uid) if (search.rule, search.input) in names]
+        wanted = {(rule.name, slot.name): slot.prior for rule in rules for slot in rule.inputs if slot.prior is not None}
+        for (rule_name, input_name), prior in wanted.items():  # once begun, this changes nothing but for another prior wanted by now
+            fetches.ask_prior(session, study_instance_uid, rule_name, input_name, prior, now)
+        found = [search for search in fetches.prior_searches(session, study_instance_uid) if (search.rule, search.input) in wanted]
+        if not all(search.finished for search in found):
+            self._asked()
+        return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.assembly import NOBODY, Announced, Assembly, Due, InputsQuestion
@@ -121,6 +121,7 @@ def test_rule_is_never_due_before_it_was_quiet_or_waited_long_enough(seconds: li
     assert [due.study_instance_uid for due in assembled(seconds, rule("r")).due(expected)] == [STUDY]
 
 
+@settings(deadline=None)
 @given(worlds, rules_of, st.randoms())
 def test_order_in_which_things_are_told_does_not_matter(world: World, rules: list[Rule], random: Random) -> None:
     def told(shuffle: bool) -> Assembly:
@@ -151,6 +152,7 @@ def test_order_in_which_things_are_told_does_not_matter(world: World, rules: lis
     assert one.due(at(1000)) == other.due(at(1000))
 
 
+@settings(deadline=None)
 @given(worlds, rules_of)
 def test_every_instance_leaves_exactly_once_for_every_rule(world: World, rules: list[Rule]) -> None:
     found = lived(world, rules)
@@ -161,6 +163,7 @@ def test_every_instance_leaves_exactly_once_for_every_rule(world: World, rules: 
         assert sum(batches) == len(world.arrivals), "an instance that no decision has seen"
 
 
+@settings(deadline=None)
 @given(worlds, rules_of)
 def test_when_a_rule_is_due_does_not_depend_on_other_rules(world: World, rules: list[Rule]) -> None:
     together = lived(world, rules)
@@ -168,6 +171,7 @@ def test_when_a_rule_is_due_does_not_depend_on_other_rules(world: World, rules: 
         assert due_at(together, one.name) == due_at(lived(world, [one]), one.name)
 
 
+@settings(deadline=None)
 @given(worlds, rules_of)
 def test_next_deadline_is_never_later_than_what_is_due_first(world: World, rules: list[Rule]) -> None:
     assembly = assembled(world.arrivals, *rules)
@@ -183,6 +187,7 @@ def test_next_deadline_is_never_later_than_what_is_due_first(world: World, rules
     assert assembly.next_deadline() is None
 
 
+@settings(deadline=None)
 @given(worlds, rules_of)
 def test_no_rule_waits_longer_than_its_longest_wait(world: World, rules: list[Rule]) -> None:
     found = lived(world, rules)

@@ -178,6 +178,7 @@ def test_what_our_own_door_fetched_as_a_prior_opens_nothing(database: Database, 
     assert state(database, study) is StudyState.RECEIVING
     with database.transaction() as session:
         closed = index.freeze(session, study, LATER, ClosedBecause.QUIET)
+        index.change_study(session, revisions.study_row(session, study), StudyState.CLOSED, LATER, "closed")
     assert (closed.revision, len(closed.series[0].instances)) == (1, 3)
     assert arrive(slices[3:], marked_as_prior(ARCHIVE)) == [index.Arrival.PRIOR]
     assert state(database, study) is StudyState.CLOSED
