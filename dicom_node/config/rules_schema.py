@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 
 from dicom_node.config.complete_schema import CompleteWhenSection, WaitSection
 from dicom_node.config.conditions import Match, Wanted, conditions
@@ -15,7 +16,16 @@ from dicom_node.config.when import AfterWhen, When
 from dicom_node.domain.rules import SINGLE_INPUT, After, OnLate, Priority, Rule, SeriesCheck
 from dicom_node.domain.waits import DEFAULT_WAITS, OTHER_MODALITIES, Wait
 
-Modality = Annotated[str, Field(pattern=rf"^({OTHER_MODALITIES}|[A-Z][A-Z0-9_ ]{{0,15}})$")]
+_MODALITY = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}")
+
+
+def _check_modality(value: str) -> str:
+    if value != OTHER_MODALITIES and not _MODALITY.fullmatch(value):
+        raise ValueError(f"{value!r} is no modality: they are written in capitals, such as CT, and all others are `{OTHER_MODALITIES}`")
+    return value
+
+
+Modality = Annotated[str, AfterValidator(_check_modality)]
 """A value of Modality (0008,0060), or `other` for those that have no entry of their own."""
 
 
