@@ -88,6 +88,7 @@ def lived(world: World, rules: Sequence[Rule], until: int = 700) -> list[tuple[i
         for _ in range(world.arrivals.count(second)):
             arrived += 1
             assembly.received(STUDY, at(second))
+        if arrived:  # told again and again, as after every decision
             assembly.describe(STUDY, [r.name for r in rules], {"CT"})
         assembly.visited([Visit(v.name, v.study_instance_uids) if v.ended_at and v.ended_at > at(second) else v for v in world.visits])
         if world.announced:
