@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+import re
+from typing import Annotated
 
-from dicom_node.config.complete_schema import CompleteWhenSection
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
+
+from dicom_node.config.complete_schema import CompleteWhenSection, WaitSection
 from dicom_node.config.conditions import Match, Wanted, conditions
 from dicom_node.config.inputs_schema import InputSection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
 from dicom_node.config.when import AfterWhen, When
 from dicom_node.domain.rules import SINGLE_INPUT, After, OnLate, Priority, Rule, SeriesCheck
+from dicom_node.domain.waits import DEFAULT_WAITS, OTHER_MODALITIES, Wait
+
+_MODALITY = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}")
+
+
+def _check_modality(value: str) -> str:
+    if value != OTHER_MODALITIES and not _MODALITY.fullmatch(value):
+        raise ValueError(f"{value!r} is no modality: they are written in capitals, such as CT, and all others are `{OTHER_MODALITIES}`")
+    return value
+
+
+Modality = Annotated[str, AfterValidator(_check_modality)]
+"""A value of Modality (0008,0060), or `other` for those that have no entry of their own."""
 
 
 class ScheduleSection(Section):
@@ -96,4 +112,12 @@ class RuleSection(Section):
 class RulesFile(Section):
     """The whole of rules.yaml."""
 
+    defaults: dict[Modality, WaitSection] = Field(
+        {}, description="`quiet` and `max_wait` by modality, for rules that leave them open and studies that no rule may take; `other`."
+    )
     rules: tuple[RuleSection, ...] = Field(description="All rules; hold rules first. Every rule that matches fires.")
+
+    def waits(self) -> dict[str, Wait]:
+        """Return what `defaults` says, by modality."""
+        usual = DEFAULT_WAITS[OTHER_MODALITIES]
+        return {modality: section.over(DEFAULT_WAITS.get(modality, usual)) for modality, section in self.defaults.items()}

@@ -55,6 +55,12 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
     return job_from_row(row)
 
 
+def find(session: Session, key: JobKey) -> int | None:
+    """Return the job of a key, or None."""
+    row = _by_key(session, key)
+    return row.id if row else None
+
+
 def claim(session: Session, worker: str, now: datetime, lease: timedelta) -> Job | None:
     """Take the oldest due job; None if there is none. The transaction serialises claims."""
     due = (

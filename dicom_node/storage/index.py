@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, func, select
 
-from dicom_node.domain.instances import Attributes, ReceivedInstance
+from dicom_node.domain.instances import ReceivedInstance
 from dicom_node.domain.patients import PatientKey
-from dicom_node.domain.routing import JobInput, Outcome
+from dicom_node.domain.routing import JobInput
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
 from dicom_node.storage import fetched_studies
 from dicom_node.storage.files import InstanceFiles
-from dicom_node.storage.tables import InstanceRow, ResultRow, RevisionRow, SeriesRow, StudyEventRow, StudyRow
+from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -42,15 +42,6 @@ class Indexed:
     instance: ReceivedInstance
     arrival: Arrival
     target: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStudy:
-    """A study with instances that belong to no revision yet."""
-
-    study_instance_uid: str
-    first_at: datetime
-    last_at: datetime
 
 
 def index_instance(session: Session, files: InstanceFiles, instance: ReceivedInstance) -> Indexed:
@@ -92,26 +83,11 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
     return Indexed(instance, Arrival.NEW, target)
 
 
-def open_studies(session: Session) -> list[OpenStudy]:
-    """List the studies that wait for completion."""
-    rows = session.exec(select(StudyRow).where(StudyRow.state == StudyState.RECEIVING)).all()
-    return [
-        OpenStudy(r.study_instance_uid, r.first_pending_at, r.last_pending_at) for r in rows if r.first_pending_at and r.last_pending_at
-    ]
-
-
-def header_sets(session: Session, study_instance_uid: str) -> list[Attributes]:
-    """Return the attributes of each series of a study that has pending instances."""
-    statement = (
-        select(SeriesRow.attributes)
-        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid)
-    )
-    return [_attributes(a) for a in session.exec(statement)]
-
-
 def freeze(session: Session, study_instance_uid: str, now: datetime, because: ClosedBecause) -> Study:
-    """Close the pending revision and return the study as it now stands, own results and differing duplicates left out."""
+    """Close the pending revision and return the study as it now stands, own results and differing duplicates left out.
+
+    The study's state stays as it is: it depends on what the rules say.
+    """
     study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
     study.revision += 1
     pending = session.exec(
@@ -127,7 +103,6 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
     for row in pending:
         row.revision = study.revision
     study.first_pending_at = study.last_pending_at = None
-    change_study(session, study, StudyState.CLOSED, now, f"revision {study.revision} closed: {because}")
     session.flush()
     return load_study(session, study_instance_uid, study.revision, (now, because))
 
@@ -162,6 +137,24 @@ def instances_by_series(session: Session, study_instance_uid: str) -> dict[str, 
         .group_by(col(SeriesRow.series_instance_uid))
     )
     return dict(session.exec(statement).all())
+
+
+def study_so_far(session: Session, study_instance_uid: str, now: datetime) -> Study:
+    """Read a study as its next revision would be if it were closed now; the last revision, if nothing is pending."""
+    study = load_present_study(session, study_instance_uid)
+    pending = (
+        select(InstanceRow.id)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(
+            StudyRow.study_instance_uid == study_instance_uid,
+            InstanceRow.variant == 0,
+            col(InstanceRow.own_result).is_(False),
+            col(InstanceRow.revision).is_(None),
+        )
+    )
+    revision = study.revision + (session.exec(pending).first() is not None)
+    return replace(study, revision=revision, closed_at=now, closed_because=ClosedBecause.MANUAL)
 
 
 def patients(session: Session, study_instance_uid: str) -> set[PatientKey]:
@@ -207,17 +200,6 @@ def _load(
         tuple(Series(uid, tuple(instances)) for uid, instances in grouped.items()),
         receivers,
     )
-
-
-def record_revision(session: Session, study: Study, record: RevisionRow) -> None:
-    """Keep what the rules decided; a held study says so in its state."""
-    row = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study.study_instance_uid)).one()
-    record.study_id = _id(row)
-    session.add(record)
-    if not any(trace["outcome"] in (Outcome.RUN, Outcome.HOLD) for trace in record.traces):
-        row.reason = f"revision {study.revision} closed: {study.closed_because}; no rule takes it, `studies show` says why"
-    if record.held_by:
-        change_study(session, row, StudyState.HELD, study.closed_at, f"held by rule {record.held_by}")
 
 
 def change_study(session: Session, study: StudyRow, to: StudyState, at: datetime, reason: str) -> None:

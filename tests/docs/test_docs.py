@@ -13,10 +13,12 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from dicom_node.assembly.signals import words
 from dicom_node.config.conditions import parse_condition
 from dicom_node.config.expressions import compile_after, compile_when
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.rules_schema import RuleSection
+from dicom_node.domain.waits import DEFAULT_WAITS
 from tests.conftest import ROOT
 
 
@@ -40,6 +42,15 @@ def test_every_option_is_documented_with_its_own_words(option: str, description:
 @pytest.mark.parametrize("option", [option for option, _ in options(RuleSection)])
 def test_every_rule_option_is_documented(option: str) -> None:
     assert f"| `{option}` |" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+def test_waits_by_modality_are_those_of_the_program() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([^|`]+) \| ([^|]+) \| ([^|]+) \|$", text.split("<!-- waits", 1)[1].split("```", 1)[0], re.MULTILINE)
+    found = {
+        modality: (quiet, longest) for names, quiet, longest in rows if names not in ("---", "modality") for modality in names.split(", ")
+    }
+    assert found == {modality: (words(wait.quiet), words(wait.max_wait)) for modality, wait in DEFAULT_WAITS.items()}
 
 
 @pytest.mark.parametrize("option", [option for option, _ in options(NodeFile)])

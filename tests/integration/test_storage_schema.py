@@ -62,8 +62,8 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'LOST', 0, '')",
-        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'CLOSED', -1, '')",
+        "INSERT INTO study (study_instance_uid, state, revision, reason, waits) VALUES ('1.2', 'LOST', 0, '', '[]')",
+        "INSERT INTO study (study_instance_uid, state, revision, reason, waits) VALUES ('1.2', 'CLOSED', -1, '', '[]')",
         "UPDATE job SET state = 'RUNNING'",
         "UPDATE job SET lease_owner = 'w'",
         "UPDATE job SET priority = 'soon'",

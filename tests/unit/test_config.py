@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dicom_node.config import Configuration, ConfigurationFaults, dump_snapshot, load_configuration, load_snapshot, restart_only_changes
 from dicom_node.domain.sources import QuerySource, Retrieval, WebSource
+from dicom_node.domain.waits import DEFAULT_WAITS, Wait
 from tests.conftest import ROOT
 
 NODE = """\
@@ -167,3 +169,48 @@ def test_only_options_that_cannot_change_at_run_time_need_a_restart(tmp_path: Pa
     before = load(tmp_path)
     assert restart_only_changes(before, load(tmp_path, rules=RULES.replace("CT", "MR"))) == ()
     assert restart_only_changes(before, load(tmp_path, NODE.replace("port: 11112", "port: 11113"))) == ("dicom.port",)
+
+
+def test_what_a_rule_leaves_open_depends_on_the_modality_and_defaults_replace_it(tmp_path: Path) -> None:
+    rules = "defaults: {CT: {quiet: 90s}, US: {quiet: 2h}, other: {max_wait: 10m}}\n" + RULES.replace(
+        "    model:", "    complete_when: {max_wait: 5m}\n    model:"
+    )
+    configuration = load(tmp_path, rules=rules)
+    assert (configuration.rules[0].complete_when.quiet, configuration.rules[0].complete_when.max_wait) == (None, timedelta(minutes=5))
+    waits = configuration.waits
+    assert waits["CT"] == Wait(timedelta(seconds=90), DEFAULT_WAITS["CT"].max_wait)
+    assert waits["US"] == Wait(timedelta(hours=2), timedelta(hours=2))  # a quiet longer than the usual longest wait lengthens that
+    assert waits["other"] == Wait(DEFAULT_WAITS["other"].quiet, timedelta(minutes=10))
+    assert waits["MR"] == DEFAULT_WAITS["MR"]
+    assert load_snapshot(dump_snapshot(configuration)).waits == waits
+
+
+def test_faults_of_defaults_have_their_lines(tmp_path: Path) -> None:
+    text = "defaults:\n  ct: {quiet: 10s}\n  MR: {quiet: 10m, max_wait: 1m}\n  US: {quite: 3s}\n" + RULES
+    found = faults(tmp_path, rules=text)
+    assert len(found) == 3
+    assert any("rules.yaml:2:" in f and "'ct' is no modality" in f for f in found)
+    assert any("rules.yaml:3:" in f and "max_wait is shorter than quiet" in f for f in found)
+    assert any("rules.yaml:4:" in f and "did you mean 'quiet'" in f for f in found)
+
+
+@pytest.mark.parametrize(
+    ("when", "source"),
+    [
+        ("fetch_missing: a", "a"),
+        ("fetch_missing: a, expected_count: b", "b"),
+        ("fetch_missing: a, availability: true", ""),
+        ("quiet: 1s", ""),
+    ],
+)
+def test_missing_instances_are_counted_where_they_are_fetched_unless_another_proof_is_named(tmp_path: Path, when: str, source: str) -> None:
+    sources = "".join(f"  - {{name: {name}, ae_title: X, host: h, port: 104}}\n" for name in "ab")
+    rules = RULES.replace("    model:", f"    complete_when: {{{when}}}\n    model:")
+    configuration = load(tmp_path, NODE + "query_sources:\n" + sources, rules)
+    assert configuration.rules[0].complete_when.counted_at == source
+    assert configuration.asks_for_release is False
+
+
+def test_receivers_note_visits_only_while_a_rule_asks_for_release(tmp_path: Path) -> None:
+    rules = RULES.replace("    model:", "    complete_when: {release: 0s}\n    model:")
+    assert load(tmp_path, rules=rules).asks_for_release

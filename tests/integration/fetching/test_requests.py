@@ -17,7 +17,7 @@ from dicom_node.domain.rules import Prior
 from dicom_node.domain.studies import ClosedBecause, StudyState
 from dicom_node.pipeline.headers import received_instance
 from dicom_node.scp.door import Door, DoorSettings, InstanceKind
-from dicom_node.storage import Database, InstanceFiles, fetched_studies, fetches, index, queries
+from dicom_node.storage import Database, InstanceFiles, fetched_studies, fetches, index, queries, revisions
 from dicom_node.storage.fetched_studies import STRAGGLERS, FetchedStudy
 from dicom_node.storage.fetches import Counted
 from tests.phantoms import chest_series, write
@@ -171,7 +171,7 @@ def test_what_our_own_door_fetched_as_a_prior_opens_nothing(database: Database, 
     assert arrive(slices[:2], marked_as_prior(ARCHIVE)) == [index.Arrival.PRIOR] * 2
     assert state(database, study) is StudyState.PRIOR
     with database.transaction() as session:
-        assert index.open_studies(session) == []
+        assert revisions.waiting_studies(session) == []
         assert len(index.load_present_study(session, study).series[0].instances) == 2
     assert arrive(slices[:2]) == [index.Arrival.IDENTICAL] * 2
     assert state(database, study) is StudyState.PRIOR
@@ -179,6 +179,7 @@ def test_what_our_own_door_fetched_as_a_prior_opens_nothing(database: Database, 
     assert state(database, study) is StudyState.RECEIVING
     with database.transaction() as session:
         closed = index.freeze(session, study, LATER, ClosedBecause.QUIET)
+        index.change_study(session, revisions.study_row(session, study), StudyState.CLOSED, LATER, "closed")
     assert (closed.revision, len(closed.series[0].instances)) == (1, 3)
     assert arrive(slices[3:], marked_as_prior(ARCHIVE)) == [index.Arrival.PRIOR]
     assert state(database, study) is StudyState.CLOSED
