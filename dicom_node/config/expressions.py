@@ -10,6 +10,7 @@ both not met, `Modality == "CT" || SliceThickness < 3.0` is met by any CT. Eleme
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -32,7 +33,7 @@ Result: TypeAlias = Mapping[str, Any]
 `segments` {id: {volume_ml}}."""
 
 _LONGEST = 8192
-_MOST_REMEMBERED = 1024
+_MOST_REMEMBERED = 64
 _SMALLEST_INT, _LARGEST_INT = -(1 << 63), (1 << 63) - 1
 _present: ContextVar[frozenset[str]] = ContextVar("present", default=frozenset())
 
@@ -178,8 +179,10 @@ def _typed(element: Element, value: str) -> str | int | float | None:
     if not element.kind.is_number:
         return value
     read = number(value)
-    if read is None or element.kind is Kind.DECIMAL:
-        return None if read is None else float(read)
+    if read is None:
+        return None
+    if element.kind is Kind.DECIMAL:
+        return float(read) if math.isfinite(float(read)) else None
     if not _SMALLEST_INT <= read <= _LARGEST_INT or read != read.to_integral_value():
         return None
     return int(read)

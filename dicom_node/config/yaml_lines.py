@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import yaml
 
 from dicom_node.config.faults import Fault
+
+_Misread: TypeAlias = tuple[list[str | int], yaml.ScalarNode, tuple[str, str]]
+
+_INT, _FLOAT, _TEXT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "str", "timestamp"))
+_ODD_NUMBER = re.compile(r"[-+]?(?:0[0-9_xb][^.]*|.*[:_].*)")
+"""Octal, hexadecimal, binary, base 60 (12:30) or with underscores: never what an operator means."""
+_OPERATOR = re.compile(r"[:\[,-]\s*[!>|&*%@`]|[~:\[,].*[{}\[\]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ def parse_yaml(path: Path, faults: list[Fault]) -> YamlFile | None:
     try:
         text = path.read_text("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content, misread = _constructed(text)
     except OSError as error:
         faults.append(Fault(str(path), 1, "", f"cannot be read: {error.strerror}"))
         return None
@@ -53,17 +62,62 @@ def parse_yaml(path: Path, faults: list[Fault]) -> YamlFile | None:
         return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        faults.append(Fault(str(path), mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}"))
+        hint = _hint(text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else "", str(error.problem))
+        faults.append(Fault(str(path), mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}", hint))
         return None
     except yaml.YAMLError as error:
         faults.append(Fault(str(path), 1, "", f"is no valid YAML: {error}"))
         return None
     parsed = YamlFile(str(path), content, root)
+    faults.extend(Fault(str(path), node.start_mark.line + 1, path_text(location), *words) for location, node, words in misread)
     if not isinstance(content, dict):
         faults.append(parsed.fault([], "must hold options as `name: value`", "see the example in config/"))
         return None
     _find_repeated_keys(parsed, root, [], faults)
     return parsed
+
+
+def _constructed(text: str) -> tuple[object, list[_Misread]]:
+    """Make values of a text, and list what YAML reads otherwise than it is written; that stays text, so that reading can go on."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        misread = list(_misread(root, []))
+        for _, node, _ in misread:
+            node.value = f"{node.tag} {node.value}".strip() if node.tag.startswith("!") else node.value
+            node.tag = _TEXT
+        return (None if root is None else loader.construct_document(root)), misread
+    finally:
+        loader.dispose()
+
+
+def _misread(node: yaml.Node | None, location: list[str | int]) -> Iterator[_Misread]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == _INT:
+                key.tag = _TEXT  # no option is named by a number; as text it can be found again
+            yield from _misread(value, [*location, str(key.value)])
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _misread(value, [*location, number])
+    elif isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):
+        yield location, node, ("YAML takes a word that begins with ! for a tag, not for a value", f'write "{node.tag}" in quotes')
+    elif isinstance(node, yaml.ScalarNode) and node.tag in (_INT, _FLOAT) and _ODD_NUMBER.fullmatch(node.value):
+        yield (
+            location,
+            node,
+            (f"YAML reads {node.value} as the number {yaml.safe_load(node.value)}", "write it in quotes, or as a plain number"),
+        )
+    elif isinstance(node, yaml.ScalarNode) and node.tag == _TIMESTAMP:
+        node.tag = _TEXT  # options that are dates read them themselves, and say what is wrong with 2024-13-01
+
+
+def _hint(line: str, problem: str) -> str:
+    if "escape character" in problem:
+        return "write regular expressions in single quotes"
+    if _OPERATOR.search(line):
+        return "write values that begin with ! > | & * % @, or hold braces or brackets, in quotes"
+    return ""
 
 
 def _find_repeated_keys(file: YamlFile, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:
