@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,3 +39,9 @@ class ConfigurationFaults(ConfigError):  # noqa: N818 - it is the list that name
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda f: (f.file, f.line, f.path)))
         super().__init__("\n".join(str(f) for f in self.faults))
+
+
+def known(name: str, names: Sequence[str]) -> str:
+    """Word the hint for a name that does not exist: the nearest one, or all."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(names) or "none")

@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
 from dicom_node.config.faults import ConfigurationFaults, Fault
+from dicom_node.config.faults import known as _known
+from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.readable_rules import readable_rules
@@ -158,6 +160,7 @@ def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[
 
 def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> Iterator[Fault]:
     yield from _repeated([rule.name for rule in rules.rules], "rules", source)
+    yield from check_following(rules, source)
     destinations = [d.name for d in node.destinations]
     models = find_models(node.models_dir)
     for number, rule in enumerate(rules.rules):
@@ -174,8 +177,3 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
             yield source.fault(
                 ["rules", number, "hold"], "hold rules come before all others", "move it to the top: it keeps studies from every rule"
             )
-
-
-def _known(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(known) or "none")

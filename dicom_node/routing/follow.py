@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_node.config.expressions import compile_after
 from dicom_node.domain.routing import Outcome, RouteDecision, RuleTrace, Standing
-from dicom_node.domain.rules import After, OnLate, Rule
+from dicom_node.domain.rules import OnLate, Rule
 from dicom_node.domain.studies import Study
 from dicom_node.routing.decide import decide
 
@@ -74,28 +74,18 @@ def follow(rules: Sequence[Rule], run: FinishedRun, study: Study, ran_on: Mappin
 
 
 def _asked(rule: Rule, run: FinishedRun, study: Study, ran_on: int) -> tuple[RuleTrace, RouteDecision | None]:
-    after = rule.after or After(run.model)
-    refusal = _refusal(rule, after, run, ran_on)
+    refusal = _refusal(rule, run, ran_on)
     if refusal is not None:
         return refusal, None
-    plain = replace(rule, after=None, model=rule.model or after.model)
-    routing = decide([plain], study, {rule.name: Standing(due=True, ran_on=ran_on)})
+    routing = decide([rule], study, {rule.name: Standing(due=True, ran_on=ran_on)}, followed=(rule.name,))
     [trace] = routing.traces
-    if not routing.decisions:
-        return replace(trace, reason=f"after job {run.job_id}: {trace.reason}"), None
-    [decision] = routing.decisions
-    does = trace.reason if rule.model else f"its results go to {', '.join(rule.send_to)}"
-    replaces = ran_on > 0 and rule.on_late is OnLate.REPLACE
-    return (
-        replace(trace, reason=f"after job {run.job_id}: {does}"),
-        replace(decision, model=rule.model, priority=rule.priority, shadow=rule.shadow, replaces=replaces),
-    )
+    return replace(trace, reason=f"after job {run.job_id}: {trace.reason}"), next(iter(routing.decisions), None)
 
 
-def _refusal(rule: Rule, after: After, run: FinishedRun, ran_on: int) -> RuleTrace | None:
+def _refusal(rule: Rule, run: FinishedRun, ran_on: int) -> RuleTrace | None:
     """Say what keeps a rule from following, whatever the study is; None if nothing does."""
-    if after.when:
-        met, why = compile_after(after.when).holds(run.findings)
+    if rule.after is not None and rule.after.when:
+        met, why = compile_after(rule.after.when).holds(run.findings)
         if not met:
             return RuleTrace(rule.name, Outcome.NO_MATCH, f"the result of job {run.job_id} did not meet `after.when`: {why}", ())
     if run.shadow and not rule.shadow:

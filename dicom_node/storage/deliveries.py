@@ -46,12 +46,18 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
         session.add(row)
         session.flush()
         for destination in destinations:
-            delivery = DeliveryRow(
-                job_id=job_id, result_id=row.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
-            )
-            session.add(delivery)
-            session.flush()
-            session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason="result written"))
+            _owe(session, row, destination, now, "result written")
+
+
+def owe_further(session: Session, job_id: int, destination: str, now: datetime) -> int:
+    """Owe a job's results to one more destination; returns how many it was not sent or owed already."""
+    known = select(DeliveryRow.result_id).where(DeliveryRow.job_id == job_id, DeliveryRow.destination == destination)
+    rows = session.exec(
+        select(ResultRow).where(ResultRow.job_id == job_id, col(ResultRow.id).not_in(known)).order_by(col(ResultRow.id))
+    ).all()
+    for row in rows:
+        _owe(session, row, destination, now, "asked for by an operator")
+    return len(rows)
 
 
 def results_of(session: Session, job_id: int) -> list[StoredResult]:
@@ -167,3 +173,12 @@ def _stored(result: ResultRow) -> StoredResult:
     return StoredResult(
         result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
     )
+
+
+def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
+    delivery = DeliveryRow(
+        job_id=result.job_id, result_id=result.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
+    )
+    session.add(delivery)
+    session.flush()
+    session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason=reason))
