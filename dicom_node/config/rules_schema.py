@@ -62,6 +62,16 @@ class RuleSection(Section):
             raise ValueError("model is missing (or hold: true, to keep matching studies from all models)")
         return self
 
+    @model_validator(mode="after")
+    def _check_first_input(self) -> RuleSection:
+        first = next(iter(self.inputs), None)
+        if first is not None and (self.inputs[first].prior or self.inputs[first].optional):
+            what = "comes from an earlier study" if self.inputs[first].prior else "is optional"
+            raise ValueError(f"input {first!r} stands first, which is the one that results refer to, and {what}: put another one first")
+        if both := [name for name, section in self.inputs.items() if section.prior and section.optional]:
+            raise ValueError(f"input {both[0]!r} has prior and optional: leave optional out, prior.on_missing says what happens without it")
+        return self
+
     def to_rule(self) -> Rule:
         """Convert to the domain's rule."""
         return Rule(

@@ -245,7 +245,8 @@ def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrac
     series = []
     for one, (instances, conditions) in zip(view.series, found, strict=True):
         reason = "meets the rule's conditions" if instances else unmet_text(_unmet(conditions))
-        series.append(SeriesTrace(one.uid, len(one.series.instances), instances.bit_count(), conditions, reason))
+        count = len(one.series.instances)
+        series.append(SeriesTrace(one.uid, count, instances.bit_count(), conditions, reason, "", one.number_shown))
     return (InputTrace(MATCH, "", tuple(series)),)
 
 

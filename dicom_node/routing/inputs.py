@@ -35,7 +35,7 @@ class Examined:
         """Make the trace of it."""
         series = self.candidate.series
         count = len(series.series.instances)
-        return SeriesTrace(series.uid, count, self.candidate.count, self.conditions, reason, study_instance_uid)
+        return SeriesTrace(series.uid, count, self.candidate.count, self.conditions, reason, study_instance_uid, series.number_shown)
 
 
 @dataclass(frozen=True, slots=True)

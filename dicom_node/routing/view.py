@@ -59,6 +59,11 @@ class SeriesView:
         self._columns: dict[str, Column] = {}
         self.number = min(map(_series_number, self.column("SeriesNumber").parts), default=NO_SERIES_NUMBER)
 
+    @property
+    def number_shown(self) -> int | None:
+        """Return the Series Number; None if it has none."""
+        return None if self.number == NO_SERIES_NUMBER else self.number
+
     def column(self, keyword: str) -> Column:
         """Return what the instances hold for a keyword."""
         column = self._columns.get(keyword)
