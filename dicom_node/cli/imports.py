@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +19,9 @@ from dicom_node.config import Configuration, load_configuration
 from dicom_node.errors import StorageError
 from dicom_node.ops.wakeup import ring
 from dicom_node.pipeline.imports import Importer, Outcome, Result, importing_door, origin_of_imports
-from dicom_node.pipeline.imports.importer import find
-from dicom_node.scp.door import InstanceKind
-from dicom_node.scp.part_10_stream import CheckingSink, DataSetSink
+from dicom_node.pipeline.imports.importer import VisitingDoor, find
+from dicom_node.scp.part_10_stream import CheckingSink
+from dicom_node.scp.visits import VisitBook
 from dicom_node.storage import InstanceFiles
 
 _RING_EVERY = 100
@@ -36,7 +35,8 @@ def import_(paths: Paths, config: ConfigPath = DEFAULT_CONFIG, dry_run: DryRun =
     configuration = load_configuration(config)
     found = list(find(paths))
     files = InstanceFiles(configuration.data_dir)
-    begin = CheckingSink if dry_run else _through_the_door(configuration, files)
+    door = None if dry_run else _door(configuration, files)
+    begin = door.begin if door else CheckingSink
     results: list[Result] = []
     with _progress(quiet=as_json) as progress:
         task = progress.add_task("checking" if dry_run else "importing", total=sum(item.size_bytes for item in found))
@@ -47,12 +47,13 @@ def import_(paths: Paths, config: ConfigPath = DEFAULT_CONFIG, dry_run: DryRun =
                 progress.console.print(f"failed   {result.name}: {result.reason}", markup=False, highlight=False, soft_wrap=True)
             if not dry_run and len(results) % _RING_EVERY == 0:
                 ring(files.run, "pipeline")
-    if not dry_run:
+    if door:
+        door.leave(released=not any(result.retryable for result in results))
         ring(files.run, "pipeline")
     _report(results, dry_run=dry_run, as_json=as_json)
 
 
-def _through_the_door(configuration: Configuration, files: InstanceFiles) -> Callable[[InstanceKind], DataSetSink]:
+def _door(configuration: Configuration, files: InstanceFiles) -> VisitingDoor:
     files.prepare()
     owner = files.data_dir.stat().st_uid
     if owner != os.geteuid():
@@ -60,8 +61,9 @@ def _through_the_door(configuration: Configuration, files: InstanceFiles) -> Cal
             f"{files.data_dir} belongs to user {owner}, this command runs as user {os.geteuid()}",
             hint=f"the node could not read what is imported; run it as that user, for example: sudo -u '#{owner}' dicom-node import ...",
         )
-    door, origin = importing_door(configuration, files, f"import-{os.getpid()}"), origin_of_imports(configuration)
-    return lambda kind: door.begin(origin, kind)
+    name = f"import-{os.getpid()}"
+    book = VisitBook(files.run, name, wanted=configuration.asks_for_release)
+    return VisitingDoor(importing_door(configuration, files, name), origin_of_imports(configuration), book)
 
 
 def _progress(*, quiet: bool) -> Progress:

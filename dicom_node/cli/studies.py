@@ -1,20 +1,24 @@
-"""`studies list` and `studies show`."""
+"""`studies list`, `studies show` and `studies run`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, opened
 from dicom_node.cli.output import print_json, print_table, text
+from dicom_node.cli.study_runs import run_study
+from dicom_node.domain.studies import StudyState
 from dicom_node.errors import StudyError
 from dicom_node.jobs import queue
 from dicom_node.storage import availability, queries
 from dicom_node.storage.availability import AnnouncedInstance
 
 app = typer.Typer(no_args_is_help=True, help="Studies that arrived, and what the rules decided.")
+app.command("run")(run_study)
 
 
 @app.command("list")
@@ -27,7 +31,7 @@ def list_studies(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, as_json
         print_json(found)
         return
     columns = ("study", "state", "revision", "series", "instances", "last received", "reason")
-    rows = [(s.study_instance_uid, s.state, s.revision, s.series, s.instances, s.last_received_at, s.reason) for s in found]
+    rows = [(s.study_instance_uid, s.state, s.revision, s.series, s.instances, s.last_received_at, _reason(s)) for s in found]
     print_table(columns, rows, nothing="No study has arrived yet.")
 
 
@@ -51,12 +55,28 @@ def show_study(study_instance_uid: str, config: ConfigPath = DEFAULT_CONFIG, as_
     typer.echo(f"Study {study_instance_uid}: {found[0].state}, {found[0].instances} instances in {found[0].series} series")
     if announced:
         typer.echo(f"  {_announcement(announced, arrived)}")
+    if found[0].state is not StudyState.RECEIVING:
+        typer.echo(f"  {found[0].reason}")
+    for waiting in _waiting(found[0]):
+        typer.echo(f"  {waiting}")
     for event in events:
         typer.echo(f"  {text(event.at)}  {event.to_state}: {event.reason}")
     _print_revisions(revisions)
     for job in jobs:
         if job is not None:
             typer.echo(f"Job {job.id}: {job.state}, {job.model} {job.model_version} {job.reason}")
+
+
+def _reason(summary: queries.StudySummary) -> str:
+    return "; ".join(_waiting(summary)) or summary.reason
+
+
+def _waiting(summary: queries.StudySummary) -> list[str]:
+    """Say per rule what is waited for, and until when."""
+    return [
+        f"{wait['rule'] or 'no rule so far'} waits: {wait['reason']}, until {text(datetime.fromisoformat(wait['until']))}"
+        for wait in summary.waits
+    ]
 
 
 def _print_revisions(revisions: Sequence[queries.RevisionSummary]) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
-from dicom_node.config.complete_schema import CompleteWhenSection
 from dicom_node.config.node_schema import NodeFile, WorkersSection
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination
-from dicom_node.domain.rules import CompleteWhen, Rule
+from dicom_node.domain.rules import Rule
 from dicom_node.domain.sources import QuerySource
+from dicom_node.domain.waits import DEFAULT_WAITS, Wait
 
 _RESTART = (
     "ae_title",
@@ -62,10 +62,15 @@ class Configuration(Section):
         """Model processes."""
         return self.node.workers
 
+    @cached_property
+    def waits(self) -> Mapping[str, Wait]:
+        """Quiet and longest wait by modality, for what a rule leaves open and for a study that no rule may take."""
+        return {**DEFAULT_WAITS, **self.rules_file.waits()}
+
     @property
-    def complete_when(self) -> CompleteWhen:
-        """What holds for a study that no rule may take."""
-        return CompleteWhenSection().to_complete_when()
+    def asks_for_release(self) -> bool:
+        """Whether a rule wants to know when an association ends."""
+        return any(rule.complete_when.release is not None for rule in self.rules_file.rules)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:

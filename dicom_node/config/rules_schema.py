@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
-from dicom_node.config.complete_schema import CompleteWhenSection
+from dicom_node.config.complete_schema import CompleteWhenSection, WaitSection
 from dicom_node.config.conditions import Match, Wanted, conditions
 from dicom_node.config.inputs_schema import InputSection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
 from dicom_node.config.when import AfterWhen, When
 from dicom_node.domain.rules import SINGLE_INPUT, After, OnLate, Priority, Rule, SeriesCheck
+from dicom_node.domain.waits import DEFAULT_WAITS, OTHER_MODALITIES, Wait
+
+Modality = Annotated[str, Field(pattern=rf"^({OTHER_MODALITIES}|[A-Z][A-Z0-9_ ]{{0,15}})$")]
+"""A value of Modality (0008,0060), or `other` for those that have no entry of their own."""
 
 
 class ScheduleSection(Section):
@@ -96,4 +102,12 @@ class RuleSection(Section):
 class RulesFile(Section):
     """The whole of rules.yaml."""
 
+    defaults: dict[Modality, WaitSection] = Field(
+        {}, description="`quiet` and `max_wait` by modality, for rules that leave them open and studies that no rule may take; `other`."
+    )
     rules: tuple[RuleSection, ...] = Field(description="All rules; hold rules first. Every rule that matches fires.")
+
+    def waits(self) -> dict[str, Wait]:
+        """Return what `defaults` says, by modality."""
+        usual = DEFAULT_WAITS[OTHER_MODALITIES]
+        return {modality: section.over(DEFAULT_WAITS.get(modality, usual)) for modality, section in self.defaults.items()}

@@ -83,11 +83,13 @@ class OnLate(StrEnum):
 class CompleteWhen:
     """When a study counts as complete for a rule.
 
-    `slots`, `expected_count` and `availability` are proofs: where one is named, silence alone completes nothing.
+    `slots`, `expected_count` and `availability` are proofs: where one is named, silence alone completes nothing; all that are named
+    must hold.
 
     Attributes:
-        quiet: No instance of any series of the study arrived for this long.
-        max_wait: At the latest this long after the first instance; then `on_incomplete` decides.
+        quiet: No instance of any series of the study arrived for this long; None: as `domain.waits` says for its modalities.
+        max_wait: At the latest this long after the first instance that the rule has not decided on; then `on_incomplete` decides.
+            None: as above.
         release: This long after the last association that brought part of it ended, whatever `quiet` says; None: not used.
         slots: All inputs of the rule are there, and the study is quiet.
         expected_count: Query source that is asked how many instances the study has; empty: not asked.
@@ -95,8 +97,8 @@ class CompleteWhen:
         fetch_missing: Query source that missing instances are fetched from; empty: not fetched.
     """
 
-    quiet: timedelta
-    max_wait: timedelta
+    quiet: timedelta | None = None
+    max_wait: timedelta | None = None
     release: timedelta | None = None
     slots: bool = False
     expected_count: str = ""
@@ -107,7 +109,12 @@ class CompleteWhen:
     @property
     def wants_proof(self) -> bool:
         """Silence is not enough."""
-        return self.slots or bool(self.expected_count) or self.availability
+        return self.slots or bool(self.counted_at) or self.availability
+
+    @property
+    def counted_at(self) -> str:
+        """Query source whose count is a proof; `fetch_missing` without another proof needs one to know what is missing."""
+        return self.expected_count or ("" if self.slots or self.availability else self.fetch_missing)
 
 
 class Orientation(StrEnum):

@@ -58,6 +58,12 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
     return job_from_row(row)
 
 
+def find(session: Session, key: JobKey) -> int | None:
+    """Return the job of a key, or None."""
+    row = _by_key(session, key)
+    return row.id if row else None
+
+
 def claim(session: Session, worker: str, now: datetime, lease: timedelta, order: QueueOrder | None = None) -> Job | None:
     """Take the next job; None if none may run now. The transaction serialises claims.
 

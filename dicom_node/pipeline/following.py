@@ -13,7 +13,7 @@ from dicom_node.config import Configuration
 from dicom_node.domain.jobs import Job, JobKey
 from dicom_node.domain.routing import Outcome, RouteDecision, RuleTrace
 from dicom_node.jobs import queue
-from dicom_node.pipeline.intake import AvailableModel
+from dicom_node.pipeline.closing import AvailableModel
 from dicom_node.routing.follow import FinishedRun, Sending, follow, followers
 from dicom_node.storage import traces
 

@@ -4,58 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.assembly import Assembly, combined_condition
+from sqlmodel import Session
+
+from dicom_node.assembly import Due
 from dicom_node.config import Configuration
-from dicom_node.domain.instances import Attributes
-from dicom_node.domain.jobs import JobKey
-from dicom_node.domain.routing import Routing
-from dicom_node.domain.studies import ClosedBecause, Study
+from dicom_node.domain.routing import PriorSearch
+from dicom_node.domain.studies import ClosedBecause, StudyState
 from dicom_node.errors import StorageError, StudyError
-from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.by_hand import due_by_hand
+from dicom_node.pipeline.closing import AvailableModel, Closing, Decided, Occasion
 from dicom_node.pipeline.headers import received_instance
-from dicom_node.routing import decide
-from dicom_node.storage import Database, InstanceFiles, index
-from dicom_node.storage.tables import RevisionRow
+from dicom_node.pipeline.surroundings import Surroundings, through_the_database
+from dicom_node.pipeline.waiting import WaitingStudies
+from dicom_node.storage import Database, InstanceFiles, index, revisions
+from dicom_node.storage.revisions import RunRequest
+from dicom_node.storage.visits import VisitFiles
+
+__all__ = ["AvailableModel", "Intake"]
 
 _BATCH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class AvailableModel:
-    """What routing needs to know of a model bundle."""
-
-    version: str
-    digest: str
-
-
 class Intake:
-    """Indexes what arrived, closes studies whose time has come, and turns decisions into jobs.
+    """Indexes what arrived, lets rules decide whose time has come, and turns decisions into jobs.
 
     All state lies in the database and in `incoming/`; a new Intake goes on where a killed one stopped.
     """
 
     def __init__(
-        self, configuration: Configuration, database: Database, files: InstanceFiles, models: Mapping[str, AvailableModel]
+        self,
+        configuration: Configuration,
+        database: Database,
+        files: InstanceFiles,
+        models: Mapping[str, AvailableModel],
+        surroundings: Surroundings | None = None,
     ) -> None:
-        """Touch nothing yet: the first turn takes up the studies that wait in the database."""
-        self._configuration = configuration
-        self._models = models
+        """Touch nothing yet: the first turn takes up the studies that wait in the database.
+
+        Args:
+            configuration: Rules and limits.
+            database: With the newest schema.
+            files: Instance store, prepared.
+            models: By name.
+            surroundings: What completion asks beside the study; None: visits, and archives by requests on record.
+        """
         self._database = database
         self._files = files
-        self._assembly = Assembly()
-        self._in_step = False
+        self._surroundings = surroundings or through_the_database(VisitFiles(files.run))
+        self.reconfigure(configuration, models)
         self._hard_to_close: set[str] = set()
-        self._waiting: set[str] = set()
+        self._unread: set[str] = set()
         self._log: Logger = get_logger()
 
     def reconfigure(self, configuration: Configuration, models: Mapping[str, AvailableModel]) -> None:
         """Use new rules from the next decision on."""
-        self._configuration, self._models = configuration, models
+        self._configuration = configuration
+        self._closing = Closing(configuration, models)
+        self._waiting = WaitingStudies(configuration, self._surroundings)
+        self._in_step = False
 
     def index_pending(self, keep_going: Callable[[], bool]) -> int:
         """Index everything acknowledged, in batches; returns how many files it took.
@@ -72,38 +83,36 @@ class Intake:
         return taken
 
     def close_due(self, now: datetime) -> list[int]:
-        """Close the studies that are complete and create their jobs; returns the jobs' ids.
+        """Let the rules decide that are due, and those that an operator wants to; returns the ids of the jobs created.
 
         A study that failed before comes last, so that it holds no other back.
         """
         created: list[int] = []
         with self._kept_in_step():
-            for uid, because in sorted(self._assembly.due(now), key=lambda due: due[0] in self._hard_to_close):
-                self._hard_to_close.add(uid)
-                created += self._close(uid, because, now)
-                self._hard_to_close.discard(uid)
+            with self._database.transaction() as session:
+                requests = self._requests(session)
+                self._waiting.look(session, now)
+            wanted = [(due, None) for due in self._waiting.assembly.due(now)] + [(self._by_hand(r), r) for r in requests]
+            for due, request in sorted(wanted, key=lambda w: w[0].study_instance_uid in self._hard_to_close):
+                self._hard_to_close.add(due.study_instance_uid)
+                created += self._decide(due, request, now)
+                self._hard_to_close.discard(due.study_instance_uid)
         return created
 
     def next_deadline(self) -> datetime | None:
-        """Say when the next study may become complete."""
-        return self._assembly.next_deadline()
+        """Say when a rule may be due next, or something is to be asked; None also after an error, until the next turn."""
+        return self._waiting.assembly.next_deadline() if self._in_step else None
 
     @contextmanager
     def _kept_in_step(self) -> Iterator[None]:
         """Hold assembly and database together: after an error the next turn reads from the database which studies wait."""
         if not self._in_step:
-            self._take_up()
+            self._waiting = WaitingStudies(self._configuration, self._surroundings)
+            with self._database.transaction() as session:
+                self._waiting.take_up(session)
         self._in_step = False
         yield
         self._in_step = True
-
-    def _take_up(self) -> None:
-        assembly = self._assembly = Assembly()
-        with self._database.transaction() as session:
-            for study in index.open_studies(session):
-                assembly.received(study.study_instance_uid, study.first_at)
-                assembly.received(study.study_instance_uid, study.last_at)
-                self._set_condition(study.study_instance_uid, index.header_sets(session, study.study_instance_uid))
 
     def _index_batch(self, paths: list[Path]) -> int:
         instances, left = [], 0
@@ -117,78 +126,91 @@ class Intake:
                 self._let_wait(path, error)
         with self._database.transaction() as session:
             indexed = [index.index_instance(session, self._files, i) for i in instances]
-            touched = {i.instance.study_instance_uid for i in indexed if i.arrival is index.Arrival.NEW}
-            headers = {uid: index.header_sets(session, uid) for uid in touched}
+            self._waiting.arrived(session, [i.instance for i in indexed if i.arrival is index.Arrival.NEW])
         for item in indexed:
             if item.target is None:
                 self._files.drop(item.instance.path)
             else:
                 self._files.move(item.instance.path, item.target)
             self._announce(item)
-        for uid, sets in headers.items():
-            self._set_condition(uid, sets)
         return len(paths) - left
 
     def _announce(self, item: index.Indexed) -> None:
         uid = item.instance.study_instance_uid
-        if item.arrival is index.Arrival.NEW:
-            self._assembly.received(uid, item.instance.received_at)
-        elif item.arrival is index.Arrival.DIFFERS:
+        if item.arrival is index.Arrival.DIFFERS:
             self._log.warning(
                 "duplicate_differs", study_uid=uid, sop_uid=item.instance.sop_instance_uid, calling_ae=item.instance.peer.calling_ae_title
             )
         elif item.arrival is index.Arrival.OWN_RESULT:
             self._log.info("own_result_received", study_uid=uid, calling_ae=item.instance.peer.calling_ae_title)
 
-    def _set_condition(self, study_instance_uid: str, headers: list[Attributes]) -> None:
-        condition = combined_condition(self._configuration.rules, headers, self._configuration.complete_when)
-        self._assembly.set_condition(study_instance_uid, condition)
-
     def _let_wait(self, path: Path, error: StorageError) -> None:
-        if path.name not in self._waiting:
-            self._waiting.add(path.name)
+        if path.name not in self._unread:
+            self._unread.add(path.name)
             self._log.error("instance_waits", file=path.name, reason=str(error), hint=error.hint)
 
     def _set_aside(self, path: Path, error: StudyError) -> None:
         folder = self._files.set_aside(path)
         self._log.error("instance_unreadable", file=path.name, folder=str(folder), reason=str(error))
 
-    def _close(self, study_instance_uid: str, because: ClosedBecause, now: datetime) -> list[int]:
-        with self._database.transaction() as session:
-            study = index.freeze(session, study_instance_uid, now, because)
-            routing = decide(self._configuration.rules, study)
-            index.record_revision(session, study, self._record(study, routing))
-            jobs = [queue.create(session, new, now) for new in self._new_jobs(study, routing)]
-        created = [job for job in jobs if job is not None]
-        self._log.info(
-            "study_closed",
-            study_uid=study_instance_uid,
-            revision=study.revision,
-            because=str(because),
-            instances=sum(len(s.instances) for s in study.series),
-            held_by=routing.held_by or "",
-            jobs=",".join(str(job.id) for job in created),
-        )
-        return [job.id for job in created]
-
-    def _record(self, study: Study, routing: Routing) -> RevisionRow:
-        return RevisionRow(
-            study_id=0,
-            revision=study.revision,
-            closed_at=study.closed_at,
-            closed_because=study.closed_because,
-            rules_digest=self._configuration.rules_digest,
-            held_by=routing.held_by,
-            traces=[asdict(trace) for trace in routing.traces],
-        )
-
-    def _new_jobs(self, study: Study, routing: Routing) -> list[queue.NewJob]:
-        return [
-            queue.NewJob(
-                JobKey(study.study_instance_uid, study.revision, decision.rule, self._models[decision.model].digest),
-                decision,
-                self._models[decision.model].version,
-                self._configuration.workers.max_attempts,
+    def _requests(self, session: Session) -> list[RunRequest]:
+        """List what operators asked for; a study or rule that is not there any more is told of and asked for no longer."""
+        known = {rule.name for rule in self._configuration.rules} | {""}
+        found = []
+        for request in revisions.run_requests(session):
+            if request.rule in known and revisions.is_known(session, request.study_instance_uid):
+                found.append(request)
+                continue
+            revisions.grant(session, request)
+            self._log.warning(
+                "run_request_dropped", study_uid=request.study_instance_uid, rule=request.rule, reason="no such study or rule"
             )
-            for decision in routing.decisions
-        ]
+        return found
+
+    def _by_hand(self, request: RunRequest) -> Due:
+        uid = request.study_instance_uid
+        return due_by_hand(self._configuration, uid, request.rule, self._waiting.assembly.awaited(uid))
+
+    def _decide(self, due: Due, request: RunRequest | None, now: datetime) -> list[int]:
+        uid = due.study_instance_uid
+        if request is not None:
+            self._waiting.assembly.take(uid, [rule.rule for rule in due.rules])
+        with self._database.transaction() as session:
+            waiting = self._waiting.assembly.waiting(uid, now)
+            occasion = Occasion(due, waiting, self._priors(session, due, now), even_held=request is not None and request.even_held)
+            decided = self._closing.decide(session, occasion, now)
+            if decided.state is StudyState.RECEIVING:
+                self._waiting.decided(session, due, decided.still_wait, now)
+            else:
+                self._waiting.forget(session, uid)
+            if request is not None:
+                revisions.grant(session, request)
+        self._tell(due, decided)
+        return [job.id for job in decided.jobs]
+
+    def _priors(self, session: Session, due: Due, now: datetime) -> list[PriorSearch]:
+        """Return what was found for the rules that decide; one that decides incomplete or by hand waits for no search any more."""
+        decides = {rule.rule: rule for rule in due.rules}
+        wanting = [rule for rule in self._configuration.rules if rule.name in decides and any(slot.prior for slot in rule.inputs)]
+        if not wanting:
+            return []
+        found = self._surroundings.priors.searches(session, due.study_instance_uid, wanting, now)
+        patient = {n for n, rule in decides.items() if rule.complete and rule.because is not ClosedBecause.MANUAL}
+        return [search if search.rule in patient else replace(search, finished=True) for search in found]
+
+    def _tell(self, due: Due, decided: Decided) -> None:
+        uid, revision = due.study_instance_uid, decided.study.revision
+        if decided.state is StudyState.QUARANTINED:
+            hint = "`studies show` lists its instances; correct the study at its source and send it again"
+            self._log.warning("study_quarantined", study_uid=uid, revision=revision, reason=decided.reason, hint=hint)
+        self._log.info(
+            "study_closed" if decided.is_new_revision else "study_decided",
+            study_uid=uid,
+            revision=revision,
+            because=str(due.rules[0].because),
+            instances=sum(len(s.instances) for s in decided.study.series),
+            held_by=decided.routing.held_by or "",
+            rules=",".join(rule.rule for rule in due.rules if rule.rule),
+            waiting=decided.state is StudyState.RECEIVING,
+            jobs=",".join(str(job.id) for job in decided.jobs),
+        )

@@ -9,14 +9,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from dicom_node.config import Configuration
 from dicom_node.config.tls_files import certificates_in_use
 from dicom_node.errors import DicomNodeError
-from dicom_node.inference import find_bundles
 from dicom_node.jobs import queue
 from dicom_node.ops.expiry import ExpiryWatch
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import Wakeup, ring
+from dicom_node.pipeline.closing import available_models
 from dicom_node.pipeline.commitments import Commitments, CommitmentThread
-from dicom_node.pipeline.intake import AvailableModel, Intake
+from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
 from dicom_node.storage import Database, InstanceFiles
 
@@ -28,14 +28,14 @@ def run(process: Process) -> None:
         lifecycle = Lifecycle(bell.ring_self)
         scheduler = _housekeeping(process.configuration, database, files)
         _watch_certificates(process, scheduler)
-        intake = Intake(process.configuration, database, files, _models(process.configuration))
+        intake = Intake(process.configuration, database, files, available_models(process.configuration))
         commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
 
         def turn() -> float:
             commitments.look()
             if lifecycle.take_reload():
                 configuration = process.reload()
-                intake.reconfigure(configuration, _models(configuration))
+                intake.reconfigure(configuration, available_models(configuration))
             now = datetime.now(UTC)  # before looking for files: what was acknowledged until now is indexed before a study is closed
             indexed = intake.index_pending(lifecycle.keep_going)
             if lifecycle.keep_going() and intake.close_due(now):
@@ -46,11 +46,6 @@ def run(process: Process) -> None:
         commitments.stop()
         scheduler.shutdown(wait=False)
     database.close()
-
-
-def _models(configuration: Configuration) -> dict[str, AvailableModel]:
-    bundles = find_bundles(configuration.node.models_dir)
-    return {name: AvailableModel(bundle.manifest.version, bundle.digest) for name, bundle in bundles.items()}
 
 
 def _watch_certificates(process: Process, scheduler: BackgroundScheduler) -> None:

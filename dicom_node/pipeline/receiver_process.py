@@ -19,6 +19,7 @@ from dicom_node.scp.notices.requests import RequestDesk, RequestSettings
 from dicom_node.scp.places import Places
 from dicom_node.scp.policy import AccessPolicy
 from dicom_node.scp.server import Receiver, Services
+from dicom_node.scp.visits import VisitBook
 from dicom_node.storage.request_files import RequestFolders
 
 _GATHER_S = 0.02
@@ -33,7 +34,8 @@ def run(process: Process) -> None:
     files.discard_partials(process.name)
     _allow_open_files()
     settings = DoorSettings(process.name, dicom.durability, dicom.min_free, dicom.max_instance)
-    receiver = Receiver(Door(files, settings, arrived.set), _policy(configuration), Places(files.run))
+    visits = VisitBook(files.run, process.name, wanted=configuration.asks_for_release, ended=arrived.set)
+    receiver = Receiver(Door(files, settings, arrived.set), _policy(configuration), Places(files.run), visits)
     tls = ServerTls(dicom.tls.to_server()) if dicom.tls else None
     _listen(process, receiver, tls)
     while lifecycle.keep_going():
@@ -44,6 +46,7 @@ def run(process: Process) -> None:
         if lifecycle.take_reload():
             configuration = process.reload()
             receiver.policy = _policy(configuration)
+            visits.wanted = configuration.asks_for_release
             if tls is not None and configuration.node.dicom.tls is not None:
                 tls.replace(configuration.node.dicom.tls.to_server())
     aborted = receiver.drain(configuration.node.drain_timeout.total_seconds())

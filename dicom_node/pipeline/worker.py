@@ -21,9 +21,9 @@ from dicom_node.errors import DicomNodeError, ModelError, StorageError, Transiti
 from dicom_node.inference import Model, ModelBundle, find_bundles, open_model, read_instances, volume_from_instances
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.closing import AvailableModel, available_models
 from dicom_node.pipeline.following import EndedRun, follow_up
 from dicom_node.pipeline.headers import header_attributes
-from dicom_node.pipeline.intake import AvailableModel
 from dicom_node.pipeline.result_files import write_results
 from dicom_node.routing.follow import followers
 from dicom_node.sr_writer import BuildRequest, build_results, build_self_test, check_one_patient, check_other_input
@@ -140,8 +140,7 @@ class Worker:
     def _models_that_follow(self, job: Job) -> dict[str, AvailableModel]:
         if not any(rule.model for rule in followers(self._configuration.rules, job.model)):
             return {}
-        bundles = find_bundles(self._configuration.node.models_dir)
-        return {name: AvailableModel(bundle.manifest.version, bundle.digest) for name, bundle in bundles.items()}
+        return available_models(self._configuration)
 
     def _fail(self, job: Job, error: DicomNodeError, *, retryable: bool) -> None:
         reason = f"{error.code}: {error}" + (f" ({error.hint})" if error.hint else "")

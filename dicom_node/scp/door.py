@@ -18,6 +18,7 @@ from dicom_node.errors import DataSetMismatchError, InstanceTooLargeError, Unpar
 from dicom_node.scp.header_scan import IDENTIFYING, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, HeaderScan
 from dicom_node.scp.metrics import of_peer
 from dicom_node.scp.space import SpaceWatch
+from dicom_node.scp.visits import OpenVisit
 from dicom_node.storage import InstanceFiles
 from dicom_node.storage.commit import commit_for
 
@@ -68,13 +69,14 @@ class Door:
         self.space = SpaceWatch(files.free_bytes, settings.min_free_bytes)
         self._commit = commit_for(settings.durability, files.incoming)
 
-    def begin(self, origin: AssociationPeer, kind: InstanceKind, max_instance_bytes: int = 0) -> Incoming:
+    def begin(self, origin: AssociationPeer, kind: InstanceKind, max_instance_bytes: int = 0, visit: OpenVisit | None = None) -> Incoming:
         """Open the file of an instance that is about to arrive.
 
         Args:
             origin: Who brings it.
             kind: What it is announced as.
             max_instance_bytes: The sender's own limit; the narrower of this and the door's holds, 0 is none.
+            visit: What it comes by; told which study it brings.
 
         Raises:
             OutOfResourcesError: free space is below the watermark.
@@ -82,7 +84,7 @@ class Door:
         """
         self.space.check()
         limits = [limit for limit in (max_instance_bytes, self.settings.max_instance_bytes) if limit]
-        return Incoming(self, origin, kind, min(limits, default=0))
+        return Incoming(self, origin, kind, min(limits, default=0), visit)
 
     def keep(self, origin: AssociationPeer, kind: InstanceKind, chunks: Iterable[bytes | memoryview]) -> Path:
         """Keep a whole data set; it is durable when this returns.
@@ -107,10 +109,11 @@ class Door:
 class Incoming:
     """One instance between its first fragment and its durable file."""
 
-    __slots__ = ("_door", "_head", "_kind", "_max_bytes", "_metrics", "_scan", "_size_bytes", "_space_seen_at", "_writer")
+    __slots__ = ("_door", "_head", "_kind", "_max_bytes", "_metrics", "_scan", "_size_bytes", "_space_seen_at", "_visit", "_writer")
 
-    def __init__(self, door: Door, origin: AssociationPeer, kind: InstanceKind, max_bytes: int) -> None:
+    def __init__(self, door: Door, origin: AssociationPeer, kind: InstanceKind, max_bytes: int, visit: OpenVisit | None) -> None:
         """Create the partial file; called by `Door.begin`."""
+        self._visit = visit
         self._door = door
         self._kind = kind
         self._scan = HeaderScan(kind.transfer_syntax_uid)
@@ -161,6 +164,8 @@ class Incoming:
         try:
             begin = perf_counter()
             check_identity(self._scan, self._kind)
+            if self._visit is not None:
+                self._visit.brings(self.study_instance_uid)
             with self._door.space:
                 name = self._writer.commit()
         finally:

@@ -11,7 +11,7 @@ from typing import cast
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.domain.instances import AssociationPeer
@@ -30,6 +30,7 @@ from dicom_node.scp.policy import CONGESTED, LIMIT_EXCEEDED, AccessPolicy, Admis
 from dicom_node.scp.rate import RateLimit
 from dicom_node.scp.store_service import Client, StoreService
 from dicom_node.scp.tls import TlsHandshakes
+from dicom_node.scp.visits import OpenVisit, VisitBook
 
 _SUCCESS = 0x0000
 _LAST_WORD_S = 1.0
@@ -53,15 +54,17 @@ class Receiver:
     An instance is answered 0x0000 only when its file is in `incoming/` under its final name, as durably as configured.
     """
 
-    def __init__(self, door: Door, policy: AccessPolicy, places: Places) -> None:
+    def __init__(self, door: Door, policy: AccessPolicy, places: Places, visits: VisitBook | None = None) -> None:
         """Take what the handlers need.
 
         Args:
             door: Where instances go.
             policy: May be replaced while running.
             places: Counts associations over all receivers.
+            visits: Where it is noted which association brings which study; None: nowhere.
         """
         self.policy = policy
+        self._visits = visits
         self._door = door
         self._places = places
         self._draining = False
@@ -71,6 +74,7 @@ class Receiver:
         self._hastes: dict[AssociationPeer, Haste] = {}
         self._rates: dict[tuple[str, int], RateLimit] = {}
         self._admitted: dict[Association, tuple[AssociationPeer, Admission]] = {}
+        self._open_visits: dict[Association, OpenVisit] = {}
 
     def start(self, listen: ListenOn, services: Services = NO_SERVICES, *, tls: ServerTls | None = None) -> int:
         """Listen in a background thread; return the port.
@@ -96,6 +100,7 @@ class Receiver:
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_ECHO, lambda _event: _SUCCESS),
             (evt.EVT_ABORTED, self._aborted),
+            (evt.EVT_ACSE_RECV, self._told),
             *services.handlers,
         ]
         server = ae.make_server(
@@ -173,11 +178,26 @@ class Receiver:
             return
         origin, admission = admitted
         contexts = {int(cx.context_id or 0): (str(cx.abstract_syntax), str(cx.transfer_syntax[0])) for cx in association.accepted_contexts}
-        service = StoreService(self._door, Client(origin, admission.limits), contexts)
+        fast = cast(FastSocket, association.dul.socket)
+        visit = self._visits.open() if self._visits else None
+        if visit is not None:
+            self._open_visits[association] = visit
+            fast.at_end(lambda: self._leave(association, released=False))
+        service = StoreService(self._door, Client(origin, admission.limits, visit), contexts)
         established = Established(
             service, contexts, self._rate(admission), self._hastes.setdefault(origin, Haste()), association.network_timeout or 0.0
         )
-        cast(FastSocket, association.dul.socket).establish(established)
+        fast.establish(established)
+
+    def _told(self, event: evt.Event) -> None:
+        """Note a release when it is asked for: all that the association brought was answered before."""
+        if isinstance(getattr(event, "primitive", None), A_RELEASE):
+            self._leave(event.assoc, released=True)
+
+    def _leave(self, association: Association, *, released: bool) -> None:
+        visit = self._open_visits.pop(association, None)
+        if visit is not None:
+            visit.end(released=released)
 
     def _forget(self, association: Association) -> None:
         origin, _ = self._admitted.pop(association)

@@ -13,6 +13,7 @@ from dicom_node.scp.demultiplex import StoreBegins, StoreData
 from dicom_node.scp.door import Door, Incoming, InstanceKind
 from dicom_node.scp.metrics import of_peer
 from dicom_node.scp.policy import Limits
+from dicom_node.scp.visits import OpenVisit
 
 _SUCCESS = 0x0000
 
@@ -23,6 +24,7 @@ class Client:
 
     origin: AssociationPeer
     limits: Limits
+    visit: OpenVisit | None = None
 
 
 class StoreService:
@@ -81,7 +83,7 @@ class StoreService:
             if not request.has_data_set:
                 raise UnparsableDataSetError("C-STORE without a data set")
             kind = InstanceKind(request.sop_class_uid, request.sop_instance_uid, transfer_syntax)
-            self._incoming = self._door.begin(self._client.origin, kind, self._client.limits.max_instance_bytes)
+            self._incoming = self._door.begin(self._client.origin, kind, self._client.limits.max_instance_bytes, self._client.visit)
         except DicomNodeError as error:
             self._refuse(error)
         except Exception as error:  # noqa: BLE001 - as above

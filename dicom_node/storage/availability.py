@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.availability import Availability, AvailabilityNotice
 from dicom_node.storage.commitment_tables import AvailabilityNoticeRow, AvailableInstanceRow
@@ -90,3 +90,8 @@ def arrived_instances(session: Session, study_instance_uid: str) -> set[str]:
         .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0)
     )
     return set(session.exec(statement))
+
+
+def newest_notice(session: Session) -> int:
+    """Return the number of the newest notice, to tell whether another came; 0 without any."""
+    return session.exec(select(func.max(AvailabilityNoticeRow.id))).one() or 0

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import Session, col, func, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, func, select
 
-from dicom_node.domain.instances import Attributes, ReceivedInstance
-from dicom_node.domain.routing import JobInput, Outcome
+from dicom_node.domain.instances import ReceivedInstance
+from dicom_node.domain.patients import PatientKey
+from dicom_node.domain.routing import JobInput
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
+from dicom_node.storage import fetched_studies
 from dicom_node.storage.files import InstanceFiles
-from dicom_node.storage.tables import InstanceRow, ResultRow, RevisionRow, SeriesRow, StudyEventRow, StudyRow
+from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
 
 
 class Arrival(StrEnum):
@@ -26,6 +29,8 @@ class Arrival(StrEnum):
     IDENTICAL = "identical"
     DIFFERS = "differs"
     OWN_RESULT = "own-result"
+    PRIOR = "prior"
+    """Fetched to accompany a later study; opens nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +42,13 @@ class Indexed:
     target: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStudy:
-    """A study with instances that belong to no revision yet."""
-
-    study_instance_uid: str
-    first_at: datetime
-    last_at: datetime
-
-
 def index_instance(session: Session, files: InstanceFiles, instance: ReceivedInstance) -> Indexed:
     """Write the rows of one instance; the caller moves the file after the commit.
 
     An identical object that is there already leaves no second row. A different one under the same UID is kept beside the
-    first and opens nothing. The node's own results are kept but never count as part of a study.
+    first and opens nothing. The node's own results are kept but never count as part of a study. What was fetched as a prior
+    (`fetched_studies.comes_as_prior`) opens nothing either: it stays pending, and belongs to the next revision if the study opens
+    for another reason. In a study that is open already it is an instance like others.
     """
     study = _study_row(session, instance)
     series = _series_row(session, study, instance)
@@ -75,30 +73,19 @@ def index_instance(session: Session, files: InstanceFiles, instance: ReceivedIns
         return Indexed(instance, Arrival.DIFFERS, target)
     if own:
         return Indexed(instance, Arrival.OWN_RESULT, target)
+    if study.state != StudyState.RECEIVING and fetched_studies.comes_as_prior(session, instance):
+        if study.state == StudyState.CLOSED and study.revision == 0:
+            change_study(session, study, StudyState.PRIOR, instance.received_at, "fetched as a prior")
+        return Indexed(instance, Arrival.PRIOR, target)
     _open(session, study, instance.received_at)
     return Indexed(instance, Arrival.NEW, target)
 
 
-def open_studies(session: Session) -> list[OpenStudy]:
-    """List the studies that wait for completion."""
-    rows = session.exec(select(StudyRow).where(StudyRow.state == StudyState.RECEIVING)).all()
-    return [
-        OpenStudy(r.study_instance_uid, r.first_pending_at, r.last_pending_at) for r in rows if r.first_pending_at and r.last_pending_at
-    ]
-
-
-def header_sets(session: Session, study_instance_uid: str) -> list[Attributes]:
-    """Return the attributes of each series of a study that has pending instances."""
-    statement = (
-        select(SeriesRow.attributes)
-        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid)
-    )
-    return [_attributes(a) for a in session.exec(statement)]
-
-
 def freeze(session: Session, study_instance_uid: str, now: datetime, because: ClosedBecause) -> Study:
-    """Close the pending revision and return the study as it now stands, own results and differing duplicates left out."""
+    """Close the pending revision and return the study as it now stands, own results and differing duplicates left out.
+
+    The study's state stays as it is: it depends on what the rules say.
+    """
     study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
     study.revision += 1
     pending = session.exec(
@@ -114,18 +101,64 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
     for row in pending:
         row.revision = study.revision
     study.first_pending_at = study.last_pending_at = None
-    change_study(session, study, StudyState.CLOSED, now, f"revision {study.revision} closed: {because}")
     session.flush()
     return load_study(session, study_instance_uid, study.revision, (now, because))
 
 
 def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:
     """Read a revision: every instance that arrived up to it."""
+    return _load(session, study_instance_uid, col(InstanceRow.revision) <= revision, revision, closed)
+
+
+def load_present_study(session: Session, study_instance_uid: str) -> Study:
+    """Read a study as it is now, pending instances included, as an input with `prior` sees it; it was never closed for that.
+
+    Its revision is the last one closed, 0 for a study that was only fetched; it counts as closed when its last instance arrived.
+    """
+    study = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid)).one()
+    present = and_(col(InstanceRow.variant) == 0, col(InstanceRow.own_result).is_(False))
+    last = select(func.max(InstanceRow.received_at)).join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+    last_at = session.exec(last.where(SeriesRow.study_id == study.id, present)).one()
+    return _load(session, study_instance_uid, present, study.revision, (last_at or datetime.min.replace(tzinfo=UTC), ClosedBecause.QUIET))
+
+
+def study_so_far(session: Session, study_instance_uid: str, now: datetime) -> Study:
+    """Read a study as its next revision would be if it were closed now; the last revision, if nothing is pending."""
+    study = load_present_study(session, study_instance_uid)
+    pending = (
+        select(InstanceRow.id)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(
+            StudyRow.study_instance_uid == study_instance_uid,
+            InstanceRow.variant == 0,
+            col(InstanceRow.own_result).is_(False),
+            col(InstanceRow.revision).is_(None),
+        )
+    )
+    revision = study.revision + (session.exec(pending).first() is not None)
+    return replace(study, revision=revision, closed_at=now, closed_because=ClosedBecause.MANUAL)
+
+
+def patients(session: Session, study_instance_uid: str) -> set[PatientKey]:
+    """Return every patient that a study's instances name; more than one if it mixes them."""
+    statement = (
+        select(InstanceRow.attributes, SeriesRow.attributes)
+        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
+        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
+        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))
+    )
+    return {PatientKey.of(_attributes({**series, **own})) for own, series in session.exec(statement)}
+
+
+def _load(
+    session: Session, study_instance_uid: str, which: ColumnElement[bool], revision: int, closed: tuple[datetime, ClosedBecause]
+) -> Study:
     rows = session.exec(
         select(InstanceRow, SeriesRow)
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid, col(InstanceRow.revision) <= revision)
+        .where(StudyRow.study_instance_uid == study_instance_uid, which)
         .order_by(col(SeriesRow.id), col(InstanceRow.id))
     ).all()
     grouped: dict[str, list[StudyInstance]] = {}
@@ -145,17 +178,6 @@ def load_study(session: Session, study_instance_uid: str, revision: int, closed:
         tuple(Series(uid, tuple(instances)) for uid, instances in grouped.items()),
         receivers,
     )
-
-
-def record_revision(session: Session, study: Study, record: RevisionRow) -> None:
-    """Keep what the rules decided; a held study says so in its state."""
-    row = session.exec(select(StudyRow).where(StudyRow.study_instance_uid == study.study_instance_uid)).one()
-    record.study_id = _id(row)
-    session.add(record)
-    if not any(trace["outcome"] in (Outcome.RUN, Outcome.HOLD) for trace in record.traces):
-        row.reason = f"revision {study.revision} closed: {study.closed_because}; no rule takes it, `studies show` says why"
-    if record.held_by:
-        change_study(session, row, StudyState.HELD, study.closed_at, f"held by rule {record.held_by}")
 
 
 def change_study(session: Session, study: StudyRow, to: StudyState, at: datetime, reason: str) -> None:
@@ -182,6 +204,7 @@ def _series_row(session: Session, study: StudyRow, instance: ReceivedInstance) -
         row = SeriesRow(study_id=_id(study), series_instance_uid=instance.series_instance_uid, attributes=attributes)
         session.add(row)
         session.flush()
+        fetched_studies.note_patient(session, _id(study), instance.attributes)
     return row
 
 

@@ -16,7 +16,11 @@ from dicom_node.storage.tables import InstanceRow, JobEventRow, JobRow, Revision
 
 @dataclass(frozen=True, slots=True)
 class StudySummary:
-    """One line of the study list; no patient data."""
+    """One line of the study list; no patient data.
+
+    Attributes:
+        waits: What each rule waits for: `rule` (empty: none may take the study so far), `reason`, and `until` as ISO 8601 text.
+    """
 
     study_instance_uid: str
     state: StudyState
@@ -25,6 +29,7 @@ class StudySummary:
     instances: int
     last_received_at: datetime | None
     reason: str
+    waits: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def studies(session: Session, limit: int, study_instance_uid: str | None = None)
     if study_instance_uid is not None:
         statement = statement.where(StudyRow.study_instance_uid == study_instance_uid)
     return [
-        StudySummary(row.study_instance_uid, StudyState(row.state), row.revision, series, instances, last, row.reason)
+        StudySummary(row.study_instance_uid, StudyState(row.state), row.revision, series, instances, last, row.reason, tuple(row.waits))
         for row, series, instances, last in session.exec(statement)
     ]
 

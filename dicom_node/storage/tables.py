@@ -23,6 +23,7 @@ __all__ = [
     "QueueTurnRow",
     "ResultRow",
     "RevisionRow",
+    "RunRequestRow",
     "SeriesRow",
     "StudyEventRow",
     "StudyRow",
@@ -49,7 +50,7 @@ def _one_of(column: str, states: type[StudyState] | type[JobState] | type[Delive
 
 
 class StudyRow(SQLModel, table=True):
-    """A study; `revision` is the last one closed, 0 before the first."""
+    """A study; `revision` is the last one closed, 0 before the first. `waits` says for operators what each rule waits for."""
 
     __tablename__ = "study"
     __table_args__ = (
@@ -64,6 +65,7 @@ class StudyRow(SQLModel, table=True):
     first_pending_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     last_pending_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     reason: str = ""
+    waits: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
 
 
 class SeriesRow(SQLModel, table=True):
@@ -126,6 +128,18 @@ class RevisionRow(SQLModel, table=True):
     rules_digest: str
     held_by: str | None = None
     traces: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class RunRequestRow(SQLModel, table=True):
+    """An operator's wish that rules decide on a study now; gone when they have. An empty `rule` means all."""
+
+    __tablename__ = "run_request"
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_instance_uid: str = Field(max_length=64)
+    rule: str = ""
+    even_held: bool = False
+    requested_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 
 class StudyEventRow(SQLModel, table=True):

@@ -41,7 +41,7 @@ def ran_before(session: Session, study_instance_uid: str, revision: int) -> dict
         .where(StudyRow.study_instance_uid == study_instance_uid, col(RevisionRow.revision) < revision)
         .order_by(col(RevisionRow.revision))
     )
-    return {trace["rule"]: row.revision for row in session.exec(statement) for trace in row.traces if trace["outcome"] == Outcome.RUN}
+    return {trace["rule"]: row.revision for row in session.exec(statement).all() for trace in row.traces if trace["outcome"] == Outcome.RUN}
 
 
 def replace_trace(session: Session, study_instance_uid: str, revision: int, trace: Mapping[str, Any]) -> None:

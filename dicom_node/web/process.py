@@ -15,6 +15,7 @@ from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import ring
 from dicom_node.pipeline.process import Process
 from dicom_node.scp.door import Door, DoorSettings
+from dicom_node.scp.visits import VisitBook
 from dicom_node.web.access import Access
 from dicom_node.web.routes import StowService, build_application
 
@@ -35,7 +36,8 @@ def run(process: Process) -> None:
     files.discard_partials(process.name)
     dicom = configuration.node.dicom
     door = Door(files, DoorSettings(process.name, dicom.durability, dicom.min_free, dicom.max_instance), arrived.set)
-    service = StowService(configuration, Access(configuration.node.stow.senders), door)
+    visits = VisitBook(files.run, process.name, wanted=configuration.asks_for_release, ended=arrived.set)
+    service = StowService(configuration, Access(configuration.node.stow.senders), door, visits)
     listening = _listen(configuration)
     server = _server(service)
     log = get_logger()
@@ -103,5 +105,6 @@ def _reload(service: StowService, process: Process) -> None:
         configuration = process.reload()
         service.access = Access(configuration.node.stow.senders)
         service.configuration = configuration
+        service.visits.wanted = configuration.asks_for_release
     except ConfigError as error:
         get_logger().error("reload_refused", fault=str(error))

@@ -19,6 +19,7 @@ from dicom_node.errors import DicomNodeError, InstanceTooLargeError, OutOfResour
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.scp.door import Door
 from dicom_node.scp.metrics import of_peer
+from dicom_node.scp.visits import OpenVisit, VisitBook
 from dicom_node.web import answers
 from dicom_node.web.access import Access, NotAdmittedError, calling_ae_title
 from dicom_node.web.multipart import MalformedRequestError, MediaTypeError, boundary_of
@@ -39,12 +40,14 @@ class StowService:
     """What the store resource works with; configuration and access may be replaced while running.
 
     Attributes:
+        visits: Where it is noted which request brings which study.
         running: Requests being stored now; touched by the event loop only.
     """
 
     configuration: Configuration
     access: Access
     door: Door
+    visits: VisitBook
     running: int = 0
     log: Logger = field(default_factory=get_logger)
 
@@ -59,18 +62,20 @@ class StowService:
             return Response(status_code=error.http_status, headers=challenge)
         if not answers.is_acceptable(request.headers.get("accept", "")):
             return Response(f"only {answers.MEDIA_TYPE} is answered\n", HTTPStatus.NOT_ACCEPTABLE, media_type="text/plain")
+        visit = self.visits.open()
         try:
-            store = self._checked(request, sender, address, study_instance_uid)
+            store = self._checked(request, sender, address, study_instance_uid, visit)
         except DicomNodeError as error:
             return self._refused(sender, error)
         self.running += 1
         try:
-            return await self._read(request, sender, store)
+            return await self._read(request, sender, store, visit)
         finally:
             self.running -= 1
             store.discard()
+            visit.end(released=False)
 
-    def _checked(self, request: Request, sender: StowSender, address: str, study_instance_uid: str) -> StoreRequest:
+    def _checked(self, request: Request, sender: StowSender, address: str, study_instance_uid: str, visit: OpenVisit) -> StoreRequest:
         """Refuse what can be refused before the body is read."""
         stow = self.configuration.node.stow
         boundary = boundary_of(request.headers.get("content-type", ""))
@@ -85,9 +90,9 @@ class StowService:
             raise OutOfResourcesError("too many requests at once")
         self.door.space.check()
         origin = AssociationPeer(calling_ae_title(sender), self.configuration.ae_title, address)
-        return StoreRequest(boundary, partial(self.door.begin, origin), study_instance_uid)
+        return StoreRequest(boundary, partial(self.door.begin, origin, visit=visit), study_instance_uid)
 
-    async def _read(self, request: Request, sender: StowSender, store: StoreRequest) -> Response:
+    async def _read(self, request: Request, sender: StowSender, store: StoreRequest, visit: OpenVisit) -> Response:
         stow = self.configuration.node.stow
         size_bytes = 0
         try:
@@ -97,6 +102,7 @@ class StowService:
                     raise InstanceTooLargeError(f"request larger than {stow.max_request} bytes")
                 await run_in_threadpool(store.feed, data)
             store.finish()
+            visit.end(released=True)
         except ClientDisconnect:
             self._note(sender, store, "connection lost")
             return Response(status_code=HTTPStatus.BAD_REQUEST)

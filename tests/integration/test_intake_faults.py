@@ -25,7 +25,7 @@ from dicom_node.errors import StorageError
 from dicom_node.jobs import queue
 from dicom_node.pipeline import headers
 from dicom_node.scp.door import InstanceKind
-from dicom_node.storage import Database, InstanceFiles, index
+from dicom_node.storage import Database, InstanceFiles, index, revisions
 from tests.integration.test_intake import LATER, House
 from tests.phantoms import chest_series
 
@@ -120,7 +120,7 @@ def test_study_whose_files_could_not_be_moved_closes_when_they_can(house: House,
     with house.database.transaction() as session:
         job = queue.get(session, job_id)
     assert job is not None
-    assert len(job.sop_instance_uids) == 24
+    assert len(job.inputs[0].sop_instance_uids) == 24
 
 
 def test_study_that_cannot_be_closed_holds_no_other_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_study_that_cannot_be_closed_holds_no_other_back(house: House, monkeypat
         assert turn(house) == []
         turn(house)
         with house.database.transaction() as session:
-            assert [s.study_instance_uid for s in index.open_studies(session)] == [first[0].StudyInstanceUID]
+            assert revisions.waiting_studies(session) == [first[0].StudyInstanceUID]
     assert len(turn(house)) == 1
 
 
@@ -310,7 +310,7 @@ def test_database_file_replaced_under_an_open_connection_is_opened_anew(house: H
     jobs = turn(house) or turn(house)  # the first may still ask for a study that only the lost file knew
     assert len(jobs) == 1
     with house.database.transaction() as session:
-        assert len(index.open_studies(session)) == 0
+        assert revisions.waiting_studies(session) == []
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "file above"])

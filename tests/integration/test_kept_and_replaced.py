@@ -21,7 +21,7 @@ from tests.phantoms import chest_series
 from tests.unit.test_config import NODE, RULES
 
 REPLACING = RULES + "    on_late: replace\n"
-SHADOW = RULES + "    shadow: true\n"
+SHADOW = REPLACING + "    shadow: true\n"
 
 
 def house_with(folder: Path, database: Database, files: InstanceFiles, rules: str = REPLACING) -> WorkingHouse:
@@ -34,11 +34,8 @@ def late_slices(house: WorkingHouse, *, run_first: bool = True) -> str:
     house.receive(series[:20])
     if run_first:
         house.work()
-    [late] = house.receive(series[20:])
-    with house.database.transaction() as session:
-        job = queue.get(session, late)
-    assert job is not None
-    house.make_replacing(job)
+    house.receive(series[20:])
+    assert [job.replaces for job in house.jobs()] == [False, True]
     return str(series[0].StudyInstanceUID)
 
 
@@ -100,11 +97,7 @@ def test_earlier_run_that_failed_has_no_report_to_name(tmp_path: Path, database:
     series = chest_series()
     house.receive(series[:8])  # fewer slices than the model takes
     house.work()
-    [late] = house.receive(series[8:])
-    with database.transaction() as session:
-        job = queue.get(session, late)
-    assert job is not None
-    house.make_replacing(job)
+    house.receive(series[8:])
     failed, second = house.work()
     assert (failed.state, second.state) == (JobState.FAILED, JobState.DELIVERING)
     report = house.report(second)
@@ -116,11 +109,7 @@ def test_third_report_names_the_second_alone(tmp_path: Path, database: Database,
     house = house_with(tmp_path, database, files)
     series = chest_series()
     for part in (series[:18], series[18:20], series[20:]):
-        for made in house.receive(part):
-            with database.transaction() as session:
-                job = queue.get(session, made)
-            assert job is not None
-            house.make_replacing(job)
+        house.receive(part)
         house.work()
     _, second, third = house.jobs()
     [item] = house.report(third).PredecessorDocumentsSequence
@@ -171,18 +160,16 @@ def test_kept_results_are_sent_when_a_person_says_so_and_once(shadow_house: Work
 def test_report_that_is_sent_names_no_shadow_of_an_earlier_run(shadow_house: WorkingHouse) -> None:
     [shadow] = shadow_house.jobs()
     first = shadow_house.report(shadow)
-    [late] = shadow_house.receive(chest_series(study_instance_uid=str(first.StudyInstanceUID)))
-    with shadow_house.database.transaction() as session:
-        job = queue.get(session, late)
-    assert job is not None
-    shadow_house.make_replacing(job)
+    shadow_house.receive(chest_series(study_instance_uid=str(first.StudyInstanceUID)))
+    job = shadow_house.jobs()[1]
+    assert job.replaces
     shadow_house.clear_shadow(job)
     shadow_house.work()
     assert "PredecessorDocumentsSequence" not in shadow_house.report(job)
 
 
 def test_list_says_why_a_job_waits(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
-    house = house_with(tmp_path, database, files, RULES + "    priority: stat\n")
+    house = house_with(tmp_path, database, files, REPLACING + "    priority: stat\n")
     late_slices(house, run_first=False)
     first, second = house.jobs()
     listed = shown(house, "list")

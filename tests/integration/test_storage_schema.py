@@ -24,6 +24,10 @@ COMMITMENT = (
     "INSERT INTO commitment (id, transaction_uid, calling_ae_title, called_ae_title, address, state, requested_at, wanted, failed, attempt,"
     " next_attempt_at, reason) VALUES (1, '1.7', 'A', 'B', 'c', 'REQUESTED', '2024-01-01', 1, 0, 0, '2024-01-01', '')"
 )
+FETCH = (
+    "INSERT INTO fetch (id, kind, state, study_instance_uid, source, rule, input, wanted, attempt, asked_at, next_attempt_at, deadline,"
+    " missing, reason) VALUES (1, 'count', 'OWED', '1.2', 'archive', '', '', '{}', 0, '2024-01-01', '2024-01-01', '2024-01-02', '[]', '')"
+)
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 
@@ -54,8 +58,8 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'LOST', 0, '')",
-        "INSERT INTO study (study_instance_uid, state, revision, reason) VALUES ('1.2', 'CLOSED', -1, '')",
+        "INSERT INTO study (study_instance_uid, state, revision, reason, waits) VALUES ('1.2', 'LOST', 0, '', '[]')",
+        "INSERT INTO study (study_instance_uid, state, revision, reason, waits) VALUES ('1.2', 'CLOSED', -1, '', '[]')",
         "UPDATE job SET state = 'RUNNING'",
         "UPDATE job SET lease_owner = 'w'",
         "UPDATE job SET priority = 'soon'",
@@ -66,6 +70,16 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
         "UPDATE commitment SET reported_at = '2024-01-01'",
         "UPDATE commitment SET failed = 2",
         COMMITMENT.replace("(1, '1.7'", "(2, '1.7'"),
+        FETCH.replace("(1, 'count'", "(2, 'count'"),
+        "UPDATE fetch SET kind = 'guess'",
+        "UPDATE fetch SET state = 'LOST'",
+        "UPDATE fetch SET state = 'DONE'",
+        "UPDATE fetch SET finished_at = '2024-01-01'",
+        "UPDATE fetch SET rule = 'r'",
+        "UPDATE fetch SET kind = 'prior'",
+        "UPDATE fetch SET source = ''",
+        "UPDATE fetch SET counted = 3",
+        "UPDATE fetch SET deadline = '2023-12-31'",
     ],
 )
 def test_database_itself_refuses_what_must_not_be(database: Database, statement: str) -> None:
@@ -81,5 +95,6 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
         session.connection().execute(text(RESULT))
         session.connection().execute(text(DELIVERY))
         session.connection().execute(text(COMMITMENT))
+        session.connection().execute(text(FETCH))
     with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
         session.connection().execute(text(statement))

@@ -16,9 +16,9 @@ from dicom_node.config import Configuration
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.domain.jobs import Delivery, Job, JobState, StoredResult
-from dicom_node.inference import find_bundles
 from dicom_node.jobs import queue
-from dicom_node.pipeline.intake import AvailableModel, Intake
+from dicom_node.pipeline.closing import available_models
+from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.worker import Worker
 from dicom_node.scp.door import Door, DoorSettings, InstanceKind
 from dicom_node.storage import Database, InstanceFiles, deliveries, queries
@@ -42,9 +42,7 @@ class WorkingHouse:
         self.configuration: Configuration = load(folder, node.replace("MODELS", str(folder / "models")), rules)
         self.database, self.files = database, files
         self._door = Door(files, DoorSettings("test", Durability.NONE, min_free_bytes=0))
-        bundles = find_bundles(self.configuration.node.models_dir)
-        models = {name: AvailableModel(b.manifest.version, b.digest) for name, b in bundles.items()}
-        self._intake = Intake(self.configuration, database, files, models)
+        self._intake = Intake(self.configuration, database, files, available_models(self.configuration))
         self.worker = Worker("worker-0", self.configuration, database, files)
 
     def receive(self, data_sets: list[Dataset]) -> list[int]:
@@ -100,11 +98,6 @@ class WorkingHouse:
     def findings(self, job: Job) -> dict[str, object]:
         with self.database.transaction() as session:
             return queries.job_findings(session, job.id)
-
-    def make_replacing(self, job: Job) -> None:
-        """Let a job take the place of the results on earlier revisions, as `on_late: replace` has it."""
-        with self.database.transaction() as session:
-            session.exec(select(JobRow).where(JobRow.id == job.id)).one().replaces = True
 
     def clear_shadow(self, job: Job) -> None:
         """Let the results of a shadow run be sent, as after a change of the rule."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.domain.queue_order import Hours, QueueOrder, Waiting, hours_from_text
@@ -54,6 +54,7 @@ class Line:
         return [w for w in self.jobs if self.order.is_overdue(w, self.now)]
 
 
+@settings(deadline=None)
 @given(orders, steps)
 def test_stat_job_waits_for_few_others(order: QueueOrder, stream: list[tuple[list[Priority], timedelta]]) -> None:
     line, allowed = Line(order), {}
@@ -72,6 +73,7 @@ def test_stat_job_waits_for_few_others(order: QueueOrder, stream: list[tuple[lis
         line.now += run
 
 
+@settings(deadline=None)
 @given(orders, steps)
 def test_off_peak_job_runs_in_its_hours_or_overdue(order: QueueOrder, stream: list[tuple[list[Priority], timedelta]]) -> None:
     line = Line(order)
@@ -84,6 +86,7 @@ def test_off_peak_job_runs_in_its_hours_or_overdue(order: QueueOrder, stream: li
         line.now += run
 
 
+@settings(deadline=None)
 @given(orders, steps)
 def test_worker_is_idle_only_while_nothing_may_run(order: QueueOrder, stream: list[tuple[list[Priority], timedelta]]) -> None:
     line = Line(order)
@@ -96,6 +99,7 @@ def test_worker_is_idle_only_while_nothing_may_run(order: QueueOrder, stream: li
         line.now += run
 
 
+@settings(deadline=None)
 @given(orders, steps, st.timedeltas(timedelta(seconds=1), timedelta(hours=3)))
 def test_no_job_waits_for_ever_under_a_constant_stream_of_stat_jobs(
     order: QueueOrder, stream: list[tuple[list[Priority], timedelta]], run: timedelta
@@ -117,6 +121,7 @@ def test_no_job_waits_for_ever_under_a_constant_stream_of_stat_jobs(
     assert not set(victims) & set(line.jobs)
 
 
+@settings(deadline=None)
 @given(st.times(), st.times(), st.datetimes(datetime(2024, 1, 1), datetime(2024, 12, 31)))  # noqa: DTZ001 - wall clock
 def test_span_and_the_span_between_its_ends_share_the_day(begin: datetime, end: datetime, moment: datetime) -> None:
     if begin == end:

@@ -51,7 +51,7 @@ def test_chain_of_models_is_no_loop(tmp_path: Path) -> None:
         ([following("b", "a", "b"), following("c", "b", "c"), following("a", "c", "a")], 4, "c -> a -> b -> c"),
         ([RUNS_A, following("b", "a", "b", ", complete_when: {quiet: 5s}")], 3, "take complete_when out"),
         (
-            [RUNS_A, following("b", "a", "b", ", inputs: {p: {match: {Modality: CT}, prior: {within: 5y}}}")],
+            [RUNS_A, following("b", "a", "b", ", inputs: {i: {match: {Modality: CT}}, p: {match: {Modality: CT}, prior: {within: 5y}}}")],
             3,
             "series of the study itself",
         ),

@@ -20,6 +20,7 @@ from dicom_node.pipeline.imports.results import Outcome, Result, printable
 from dicom_node.scp.door import Door, DoorSettings, InstanceKind
 from dicom_node.scp.file_meta import PREFIX_ENDS_AT, FileMeta, is_part_10
 from dicom_node.scp.part_10_stream import MEDIA_DIRECTORY_CLASS, DataSetSink, Part10Stream
+from dicom_node.scp.visits import VisitBook
 from dicom_node.storage import InstanceFiles
 
 _ZIP = (b"PK\3\4", b"PK\5\6")
@@ -44,6 +45,28 @@ def importing_door(configuration: Configuration, files: InstanceFiles, owner: st
     dicom = configuration.node.dicom
     durability = Durability.GROUP if dicom.durability is Durability.NONE else dicom.durability
     return Door(files, DoorSettings(owner, durability, dicom.min_free, dicom.max_instance), stored)
+
+
+class VisitingDoor:
+    """The door for imports, and what is noted of them: what comes until `leave` is one visit."""
+
+    def __init__(self, door: Door, origin: AssociationPeer, book: VisitBook) -> None:
+        """Begin the first visit."""
+        self._door, self._origin, self._book = door, origin, book
+        self._visit = book.open()
+
+    def begin(self, kind: InstanceKind) -> DataSetSink:
+        """See `Door.begin`."""
+        return self._door.begin(self._origin, kind, visit=self._visit)
+
+    def leave(self, *, released: bool) -> None:
+        """End a visit and begin the next.
+
+        Args:
+            released: Everything came that was to come.
+        """
+        self._visit.end(released=released)
+        self._visit = self._book.open()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,18 @@ class _Seen:
 class WatchedFolder:
     """Looks at a folder whenever `look` is called; all that must survive lies on disk."""
 
-    def __init__(self, section: WatchSection, importer: Importer, state: Path) -> None:
+    def __init__(
+        self, section: WatchSection, importer: Importer, state: Path, ended: Callable[[bool], None] = lambda _complete: None
+    ) -> None:
         """Take up what an earlier process kept.
 
         Args:
             section: Folder and options.
             importer: With the door to use.
             state: File that holds which kept entries were imported; used with `after: keep` only.
+            ended: Called after each entry: True if all of it was imported, False if it will be tried again.
         """
+        self._ended = ended
         self._section = section
         self._importer = importer
         self._state = state
@@ -68,7 +72,11 @@ class WatchedFolder:
                 break
             if self._settled(path, now):
                 imported += 1
-                self._import(path, now, keep_going)
+                complete = False
+                try:
+                    complete = self._import(path, now, keep_going)
+                finally:
+                    self._ended(complete)
         return imported
 
     def _entries(self) -> list[Path]:
@@ -94,19 +102,19 @@ class WatchedFolder:
             return False
         return now - seen.since >= self._section.settle.total_seconds()
 
-    def _import(self, path: Path, now: float, keep_going: Callable[[], bool]) -> None:
+    def _import(self, path: Path, now: float, keep_going: Callable[[], bool]) -> bool:
         seen, results = self._seen[path.name], []
         for result in self._importer.files(_found(path)):
             results.append(result)
             if result.retryable:
                 seen.not_before = now + _RETRY_AFTER_S
                 self._log.warning("import_postponed", watch=self._section.name, reason=result.reason, retry_in_s=_RETRY_AFTER_S)
-                return
+                return False
             if not keep_going():
-                return
+                return False
         if _signature(path) != seen.signature:
             self._log.info("import_repeated", watch=self._section.name, reason="entry changed while it was read")
-            return
+            return False
         self._log.info("import_finished", watch=self._section.name, **{str(o): sum(r.outcome is o for r in results) for o in Outcome})
         try:
             self._clear_away(path, results, seen.signature)
@@ -114,6 +122,7 @@ class WatchedFolder:
             seen.not_before = now + _RETRY_AFTER_S
             hint = "the node's user must be able to write there, or set after: keep"
             self._log.error("watched_folder_not_writable", watch=self._section.name, reason=error.strerror, hint=hint)
+        return True
 
     def _clear_away(self, path: Path, results: list[Result], signature: str) -> None:
         refused = [r for r in results if self._is_refused(r)]
