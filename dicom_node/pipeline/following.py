@@ -12,10 +12,11 @@ from sqlmodel import Session
 from dicom_node.config import Configuration
 from dicom_node.domain.jobs import Job, JobKey
 from dicom_node.domain.routing import Outcome, RouteDecision, RuleTrace
+from dicom_node.domain.studies import StudyState
 from dicom_node.jobs import queue
 from dicom_node.pipeline.closing import AvailableModel
-from dicom_node.routing.follow import FinishedRun, Sending, follow, followers
-from dicom_node.storage import traces
+from dicom_node.routing.follow import FinishedRun, Following, Sending, follow, followers
+from dicom_node.storage import revisions, traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,7 @@ def follow_up(session: Session, configuration: Configuration, run: EndedRun, now
     key = run.job.key
     if not followers(configuration.rules, run.job.model):
         return FollowedUp()
-    study = traces.frozen_study(session, key.study_instance_uid, key.revision)
-    finished = FinishedRun(run.job.id, run.job.model, run.job.shadow, run.findings)
-    following = follow(configuration.rules, finished, study, traces.ran_before(session, key.study_instance_uid, key.revision))
+    following = _following(session, configuration, run)
     lost = {d.rule: d.model for d in following.decisions if d.model not in run.models}
     later = configuration.rules_digest != traces.rules_digest(session, key.study_instance_uid, key.revision)
     for trace in following.traces:
@@ -82,6 +81,17 @@ def follow_up(session: Session, configuration: Configuration, run: EndedRun, now
         traces.replace_trace(session, key.study_instance_uid, key.revision, asdict(written))
     made = [queue.create(session, _new_job(d, run, configuration), now) for d in following.decisions if d.rule not in lost]
     return FollowedUp(tuple(job for job in made if job is not None), following.sendings)
+
+
+def _following(session: Session, configuration: Configuration, run: EndedRun) -> Following:
+    uid, revision = run.job.key.study_instance_uid, run.job.key.revision
+    if revisions.study_row(session, uid).state == StudyState.QUARANTINED:
+        reason = f"the study was quarantined before job {run.job.id} had a result"
+        asked = followers(configuration.rules, run.job.model)
+        return Following((), (), tuple(RuleTrace(rule.name, Outcome.QUARANTINED, reason, ()) for rule in asked))
+    finished = FinishedRun(run.job.id, run.job.model, run.job.shadow, run.findings)
+    study = traces.frozen_study(session, uid, revision)
+    return follow(configuration.rules, finished, study, traces.ran_before(session, uid, revision))
 
 
 def _new_job(decision: RouteDecision, run: EndedRun, configuration: Configuration) -> queue.NewJob:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -258,3 +258,43 @@ def test_run_that_lost_its_lease_starts_nothing(
     assert house.states() == {"chest": JobState.QUEUED}
     assert house.traces(series[0].StudyInstanceUID)["second-look"][0] == "after"
     assert sorted(j.key.rule for j in house.work()) == ["chest", "second-look"]
+
+
+def test_decision_by_hand_leaves_what_has_followed_as_it_is(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    house = house_with(tmp_path, database, files, LOW_DENSITY_TO_WARD, SECOND_LOOK)
+    series = chest_series()
+    study = series[0].StudyInstanceUID
+    house.receive(series)
+    house.work()
+    before = house.traces(study)
+    assert house.run_by_hand(study) == []
+    after = house.traces(study)
+    assert {rule: after[rule] for rule in ("low-density-to-ward", "second-look")} == {
+        rule: before[rule] for rule in ("low-density-to-ward", "second-look")
+    }
+    assert len(house.work()) == 2
+
+
+def test_nothing_follows_on_a_study_that_was_quarantined_meanwhile(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    house = house_with(tmp_path, database, files, LOW_DENSITY_TO_WARD, SECOND_LOOK)
+    series = chest_series()
+    study = series[0].StudyInstanceUID
+    house.receive(series)
+    house.quarantine(study)
+    [job] = house.work()
+    assert where(house, "chest") == {"pacs"}
+    reason = f"the study was quarantined before job {job.id} had a result"
+    assert [house.traces(study)[rule] for rule in ("low-density-to-ward", "second-look")] == [("quarantined", reason)] * 2
+
+
+def test_worker_takes_an_off_peak_job_in_its_hours_only(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    """The hours begin two hours from now; a reload lets any hour do."""
+    begin, end = (datetime.now(UTC) + timedelta(hours=n) for n in (2, 3))
+    hours = f"workers: {{time_zone: UTC, off_peak: ['{begin:%H:%M}-{end:%H:%M}']}}\n"
+    house = WorkingHouse(tmp_path, database, files, FIRST + "    priority: off-peak\n", TWO_DESTINATIONS + hours)
+    house.receive(chest_series())
+    assert [job.state for job in house.work()] == [JobState.QUEUED]
+    node = house.configuration.node
+    free = node.workers.model_copy(update={"off_peak": ()})
+    house.worker.reconfigure(house.configuration.model_copy(update={"node": node.model_copy(update={"workers": free})}))
+    assert [job.state for job in house.work()] == [JobState.DELIVERING]

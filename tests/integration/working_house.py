@@ -16,12 +16,13 @@ from dicom_node.config import Configuration
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.domain.jobs import Delivery, Job, JobState, StoredResult
+from dicom_node.domain.studies import StudyState
 from dicom_node.jobs import queue
 from dicom_node.pipeline.closing import available_models
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.worker import Worker
 from dicom_node.scp.door import Door, DoorSettings, InstanceKind
-from dicom_node.storage import Database, InstanceFiles, deliveries, queries
+from dicom_node.storage import Database, InstanceFiles, deliveries, index, queries, revisions
 from dicom_node.storage.tables import JobRow
 from tests.conftest import ROOT
 from tests.unit.test_config import NODE, load
@@ -53,6 +54,21 @@ class WorkingHouse:
             kind = InstanceKind(ds.SOPClassUID, ds.SOPInstanceUID, ExplicitVRLittleEndian)
             self._door.keep(AssociationPeer("PACS", "AINODE", "127.0.0.1"), kind, [content])
         self._intake.index_pending(lambda: True)
+        return self._decided()
+
+    def run_by_hand(self, study_instance_uid: str) -> list[int]:
+        """Let every rule decide on a study now, as `studies run` does; returns the ids of the jobs that follow."""
+        with self.database.transaction() as session:
+            revisions.ask_run(session, study_instance_uid, "", datetime.now(UTC), even_held=False)
+        return self._decided()
+
+    def quarantine(self, study_instance_uid: str) -> None:
+        """Let the study mix patients, as instances that came meanwhile may."""
+        with self.database.transaction() as session:
+            row = revisions.study_row(session, study_instance_uid)
+            index.change_study(session, row, StudyState.QUARANTINED, datetime.now(UTC), "instances differ in PatientID")
+
+    def _decided(self) -> list[int]:
         created = self._intake.close_due(datetime.now(UTC) + LATER)
         with self.database.transaction() as session:
             for row in session.exec(select(JobRow).where(col(JobRow.id).in_(created))):
