@@ -56,10 +56,10 @@ class WorkingHouse:
         self._intake.index_pending(lambda: True)
         return self._decided()
 
-    def run_by_hand(self, study_instance_uid: str) -> list[int]:
-        """Let every rule decide on a study now, as `studies run` does; returns the ids of the jobs that follow."""
+    def run_by_hand(self, study_instance_uid: str, rule: str) -> list[int]:
+        """Let a rule decide on a study now, as `studies run` does; returns the ids of the jobs that follow."""
         with self.database.transaction() as session:
-            revisions.ask_run(session, study_instance_uid, "", datetime.now(UTC), even_held=False)
+            revisions.ask_run(session, study_instance_uid, rule, datetime.now(UTC), even_held=False)
         return self._decided()
 
     def quarantine(self, study_instance_uid: str) -> None:
