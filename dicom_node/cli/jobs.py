@@ -1,16 +1,23 @@
-"""`jobs list`, `show`, `retry` and `cancel`."""
+"""`jobs list`, `show`, `retry`, `cancel`, `prioritize` and `send`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import typer
+from sqlmodel import Session
 
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, opened
 from dicom_node.cli.output import print_json, print_table, text
+from dicom_node.config import Configuration
 from dicom_node.domain.jobs import Job, JobState
+from dicom_node.domain.queue_order import Waiting
+from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
-from dicom_node.jobs import queue
+from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
 from dicom_node.storage import Database, InstanceFiles, deliveries, queries
 
@@ -20,37 +27,49 @@ _WAITING = (JobState.QUEUED, JobState.DELIVERING)
 
 @app.command("list")
 def list_jobs(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, state: JobState | None = None, as_json: AsJson = False) -> None:
-    """List jobs, newest first."""
-    _, database = opened(config)
+    """List jobs, newest first, and why one waits."""
+    configuration, database = opened(config)
     with database.transaction() as session:
         found = [job for job_id in queries.job_ids(session, limit, state) if (job := queue.get(session, job_id))]
+        reasons = {job.id: _reason(session, job, configuration) for job in found}
     if as_json:
-        print_json(found)
+        print_json([{**dataclasses.asdict(job), "waits": reasons[job.id]} for job in found])
         return
-    columns = ("job", "state", "stage", "model", "attempt", "next attempt", "study", "reason")
-    rows = [(j.id, j.state, j.stage, j.model, j.attempt, _next(j), j.key.study_instance_uid, j.reason) for j in found]
+    columns = ("job", "state", "priority", "stage", "model", "attempt", "next attempt", "study", "reason")
+    rows = [(j.id, j.state, j.priority, j.stage, j.model, j.attempt, _next(j), j.key.study_instance_uid, reasons[j.id]) for j in found]
     print_table(columns, rows, nothing="No job yet.")
 
 
 @app.command("show")
 def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show a job: history, timings, deliveries."""
-    _, database = opened(config)
+    """Show a job: why it waits, history, timings, what was found, results, deliveries."""
+    configuration, database = opened(config)
     job = _get(database, job_id)
     with database.transaction() as session:
         events = queries.job_events(session, job_id)
         timings = queries.job_timings(session, job_id)
+        findings = queries.job_findings(session, job_id)
+        results = deliveries.results_of(session, job_id)
         owed = deliveries.of_job(session, job_id)
+        reason = _reason(session, job, configuration)
     if as_json:
-        print_json({"job": job, "events": events, "timings": timings, "deliveries": owed})
+        parts = {"events": events, "timings": timings, "findings": findings, "results": results, "deliveries": owed}
+        print_json({"job": job, "waits": reason, **parts})
         return
-    typer.echo(f"Job {job.id}: {job.state}, {job.model} {job.model_version}, rule {job.key.rule}, study {job.key.study_instance_uid}")
-    if _next(job):
-        typer.echo(f"  next attempt {text(_next(job))}: {job.reason}")
+    kinds = [word for word, holds in (("shadow", job.shadow), ("replaces earlier results", job.replaces)) if holds]
+    about = f"{job.model} {job.model_version}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
+    typer.echo(f"Job {job.id}: {job.state}, {about}, revision {job.key.revision}")
+    if job.state in _WAITING and reason:
+        typer.echo(f"  next attempt {text(job.next_attempt_at)}: {reason}")
     for event in events:
         typer.echo(f"  {text(event.at)}  {event.to_state}: {event.reason}")
     for name, seconds in timings.items():
         typer.echo(f"  {name.removesuffix('_s')}: {seconds:.2f} s")
+    for line in _found(findings):
+        typer.echo(f"  {line}")
+    if job.shadow:
+        for result in results:
+            typer.echo(f"  kept, not sent: {result.path}")
     rows = [(d.result.kind, d.result.number, d.destination, d.state, d.attempt, d.sent_at, d.reason) for d in owed]
     print_table(("object", "number", "destination", "state", "attempts", "sent", "reason"), rows, nothing="  no deliveries")
 
@@ -84,6 +103,37 @@ def cancel_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG) -> None:
     typer.echo(f"Job {job_id} is CANCELLED.")
 
 
+@app.command("prioritize")
+def prioritize_job(job_id: int, priority: Priority, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Give a job that waits another priority: stat, normal or off-peak."""
+    configuration, database = opened(config)
+    _get(database, job_id)
+    with database.transaction() as session:
+        job = queue.get(session, job_id)
+        if not queue.prioritize(session, job_id, priority, datetime.now(UTC)):
+            raise StorageError(f"job {job_id} is {job.state if job else 'gone'}: only a QUEUED job waits for its turn")
+    ring(InstanceFiles(configuration.data_dir).run, "worker")
+    typer.echo(f"Job {job_id} is {priority} now.")
+
+
+@app.command("send")
+def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Send the results of a job that is done to a destination of node.yaml, those of a shadow run as well."""
+    configuration, database = opened(config)
+    job = _get(database, job_id)
+    if destination not in configuration.destinations:
+        raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
+    now = datetime.now(UTC)
+    with database.transaction() as session:
+        count = deliveries.owe_further(session, job_id, destination, now)
+        if not count:
+            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
+        if job.state is not JobState.DELIVERING:
+            queue.settle(session, job_id, JobState.DELIVERING, f"an operator sends the results to {destination}", now)
+    ring(InstanceFiles(configuration.data_dir).run, "sender")
+    typer.echo(f"{count} object{'' if count == 1 else 's'} of job {job_id} due to {destination} now.")
+
+
 def _get(database: Database, job_id: int) -> Job:
     with database.transaction() as session:
         job = queue.get(session, job_id)
@@ -94,3 +144,22 @@ def _get(database: Database, job_id: int) -> Job:
 
 def _next(job: Job) -> datetime | None:
     return job.next_attempt_at if job.state in _WAITING and job.reason else None
+
+
+def _reason(session: Session, job: Job, configuration: Configuration) -> str:
+    """Say why a job waits: what kept its last attempt, the earlier run whose results it replaces, or its priority."""
+    if job.state is not JobState.QUEUED:
+        return job.reason
+    earlier = claiming.blocked_by(session, job.id)
+    if earlier is not None:
+        return f"waits for job {earlier.id} on revision {earlier.revision}, whose results it replaces"
+    waiting = Waiting(job.id, job.priority, job.next_attempt_at)
+    order = configuration.workers.to_queue_order().why_waiting(waiting, datetime.now(UTC))
+    return f"{order}; {job.reason}" if job.reason else order
+
+
+def _found(findings: Mapping[str, Any]) -> Iterator[str]:
+    for label, finding in findings.get("findings", {}).items():
+        yield f"found: {label}" if finding["present"] else f"not found: {label}"
+    for name, measurement in findings.get("measurements", {}).items():
+        yield f"measured: {name} {measurement['value']:.6g} {measurement['unit']}"

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
 from dicom_node.config.faults import ConfigurationFaults, Fault
 from dicom_node.config.faults import known as _known
+from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.readable_rules import readable_rules
@@ -165,6 +166,7 @@ def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[
 
 def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> Iterator[Fault]:
     yield from _repeated([rule.name for rule in rules.rules], "rules", source)
+    yield from check_following(rules, source)
     destinations = [d.name for d in node.destinations]
     models = find_models(node.models_dir)
     for number, rule in enumerate(rules.rules):

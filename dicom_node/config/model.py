@@ -31,7 +31,9 @@ _RESTART = (
     "data_dir",
     "database",
     "commitment.max_references",
-    "workers",
+    "workers.count",
+    "workers.threads",
+    "workers.lease",
     "web",
     "watch",
 )

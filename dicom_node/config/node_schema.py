@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -13,9 +14,10 @@ from dicom_node.config.peer_schema import CalledAeTitle, Peer
 from dicom_node.config.section import Section
 from dicom_node.config.sources_schema import FetchSection, QuerySourceSection
 from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
-from dicom_node.config.values import AeTitle, Duration, Name, Port, Size
+from dicom_node.config.values import AeTitle, Duration, Name, OffPeakHours, Port, Size, TimeZone
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.durability import Durability
+from dicom_node.domain.queue_order import QueueOrder, hours_from_text
 
 
 class DicomSection(Section):
@@ -64,6 +66,23 @@ class WorkersSection(Section):
     threads: int = Field(0, ge=0, le=256, description="Threads per worker; 0 takes what the machine has.")
     lease: Duration = Field(timedelta(seconds=60), description="A job whose worker gave no sign for this long is given to another.")
     max_attempts: int = Field(12, ge=1, le=20, description="Attempts before a job fails visibly.")
+    off_peak: tuple[OffPeakHours, ...] = Field(
+        ("20:00-06:00",), description="Hours of off-peak jobs, as `20:00-06:00` or `sat-sun 00:00-24:00`; empty: any hour."
+    )
+    time_zone: TimeZone = Field("", description="Time zone of `off_peak`, as `Europe/Berlin`; empty: the machine's.")
+    normal_overdue: Duration = Field(timedelta(minutes=30), description="A normal job that waited this long gets turns among stat jobs.")
+    off_peak_overdue: Duration = Field(timedelta(hours=24), description="An off-peak job that waited this long runs at any hour.")
+    stat_in_a_row: int = Field(3, ge=1, le=1000, description="After this many stat jobs in a row an overdue job has its turn.")
+
+    def to_queue_order(self) -> QueueOrder:
+        """Return the order of jobs."""
+        return QueueOrder(
+            tuple(hours_from_text(text) for text in self.off_peak),
+            ZoneInfo(self.time_zone) if self.time_zone else None,
+            self.normal_overdue,
+            self.off_peak_overdue,
+            self.stat_in_a_row,
+        )
 
 
 class DeliverySection(Section):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from dicom_node.domain.queue_order import hours_from_text
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|y)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31557600.0}
@@ -58,6 +61,30 @@ def check_ae_title(value: object) -> str:
     return title
 
 
+def check_hours(value: str) -> str:
+    """Check hours of the day, such as `20:00-06:00`.
+
+    Raises:
+        ValueError: not such a text.
+    """
+    hours_from_text(value)
+    return value
+
+
+def check_time_zone(value: str) -> str:
+    """Check a name of the IANA time zone database; empty is the machine's zone.
+
+    Raises:
+        ValueError: no such zone on this machine.
+    """
+    try:
+        if value:
+            ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"no time zone is named {value!r} on this machine; zones are named as Europe/Berlin") from error
+    return value
+
+
 def _duration_text(value: timedelta) -> str:
     return f"{value.total_seconds() * 1000:.0f}ms"
 
@@ -67,3 +94,5 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 AeTitle = Annotated[str, BeforeValidator(check_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+OffPeakHours = Annotated[str, AfterValidator(check_hours)]
+TimeZone = Annotated[str, AfterValidator(check_time_zone)]

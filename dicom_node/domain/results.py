@@ -135,3 +135,18 @@ class InferenceResult:
     parameters: tuple[str, ...]
     started_at: datetime
     compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report whose place a new one takes.
+
+    Attributes:
+        revision: Revision of the study that it was about.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    revision: int

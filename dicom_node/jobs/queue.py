@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel import Session, col, select
 
 from dicom_node.domain.jobs import Job, JobKey, JobStage, JobState
+from dicom_node.domain.queue_order import QueueOrder
 from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.domain.rules import Priority
+from dicom_node.jobs.claiming import take_next
 from dicom_node.jobs.states import check_transition
 from dicom_node.storage.tables import JobEventRow, JobRow
 
@@ -61,16 +64,17 @@ def find(session: Session, key: JobKey) -> int | None:
     return row.id if row else None
 
 
-def claim(session: Session, worker: str, now: datetime, lease: timedelta) -> Job | None:
-    """Take the oldest due job; None if there is none. The transaction serialises claims."""
-    due = (
-        select(JobRow)
-        .where(JobRow.state == JobState.QUEUED, col(JobRow.next_attempt_at) <= now)
-        .order_by(col(JobRow.next_attempt_at), col(JobRow.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = session.exec(due).first()
+def claim(session: Session, worker: str, now: datetime, lease: timedelta, order: QueueOrder | None = None) -> Job | None:
+    """Take the next job; None if none may run now. The transaction serialises claims.
+
+    Args:
+        session: Open transaction.
+        worker: Who takes it.
+        now: Now, UTC.
+        lease: How long the worker may give no sign.
+        order: Which job is next; None: the order of `QueueOrder` as it is without configuration, off-peak jobs at any hour.
+    """
+    row = take_next(session, order or QueueOrder(), now)
     if row is None:
         return None
     row.attempt += 1
@@ -98,7 +102,24 @@ def set_stage(session: Session, job_id: int, worker: str, stage: JobStage) -> bo
     return True
 
 
-def finish(session: Session, job: Job, *, delivering: bool, timings: Mapping[str, float], now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended that came to results.
+
+    Attributes:
+        delivering: Something is owed to a destination.
+        timings: Durations of the stages, seconds.
+        findings: What the model found, as `domain.findings` writes it; no patient data.
+        reason: What becomes of the results.
+    """
+
+    delivering: bool
+    timings: Mapping[str, float]
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = "results written"
+
+
+def finish(session: Session, job: Job, finished: Finished, now: datetime) -> None:
     """End a run whose results are recorded in the same transaction.
 
     Raises:
@@ -107,8 +128,8 @@ def finish(session: Session, job: Job, *, delivering: bool, timings: Mapping[str
     row = session.get_one(JobRow, job.id)
     if row.lease_owner != job.lease_owner or row.attempt != job.attempt:
         check_transition(JobState.DONE, JobState.RUNNING)
-    row.timings = dict(timings)
-    _change(session, row, JobState.DELIVERING if delivering else JobState.DONE, now, "results written")
+    row.timings, row.findings = dict(finished.timings), dict(finished.findings)
+    _change(session, row, JobState.DELIVERING if finished.delivering else JobState.DONE, now, finished.reason)
 
 
 def fail_attempt(session: Session, job_id: int, reason: str, *, retryable: bool, now: datetime) -> JobState:
@@ -144,6 +165,17 @@ def settle(session: Session, job_id: int, to: JobState, reason: str, now: dateti
     if to == JobState.QUEUED:
         row.attempt, row.next_attempt_at = 0, now
     _change(session, row, to, now, reason)
+
+
+def prioritize(session: Session, job_id: int, priority: Priority, now: datetime) -> bool:
+    """Give a queued job another priority; False if it is not queued any more. How long it has been due does not change."""
+    row = session.get_one(JobRow, job_id)
+    if row.state != JobState.QUEUED:
+        return False
+    reason = f"priority {row.priority} changed to {priority} by an operator"
+    session.add(JobEventRow(job_id=job_id, at=now, from_state=row.state, to_state=row.state, reason=reason))
+    row.priority = priority
+    return True
 
 
 def note(session: Session, job_id: int, reason: str, next_attempt_at: datetime) -> None:

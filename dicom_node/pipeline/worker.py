@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pydicom
 
 from dicom_node import __version__
 from dicom_node.config import Configuration
+from dicom_node.domain.findings import findings_from_result
 from dicom_node.domain.jobs import Job, JobStage, StoredResult
+from dicom_node.domain.results import Predecessor
 from dicom_node.errors import DicomNodeError, ModelError, StorageError, TransitionError, place_of
 from dicom_node.inference import Model, ModelBundle, find_bundles, open_model, read_instances, volume_from_instances
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.closing import AvailableModel, available_models
+from dicom_node.pipeline.following import EndedRun, follow_up
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.pipeline.result_files import write_results
+from dicom_node.routing.follow import followers
 from dicom_node.sr_writer import BuildRequest, build_results, build_self_test, check_one_patient, check_other_input
 from dicom_node.storage import Database, InstanceFiles, deliveries, index
 
@@ -37,6 +43,7 @@ class Worker:
         """Take back what a dead worker of the same name held."""
         self.name = name
         self._configuration = configuration
+        self._order = configuration.workers.to_queue_order()
         self._database = database
         self._files = files
         self._loaded: dict[str, _Loaded] = {}
@@ -56,11 +63,12 @@ class Worker:
     def reconfigure(self, configuration: Configuration) -> None:
         """Use a new configuration from the next job on."""
         self._configuration = configuration
+        self._order = configuration.workers.to_queue_order()
 
     def run_one(self) -> bool:
         """Claim and run one job; False if none is due."""
         with self._database.transaction() as session:
-            job = queue.claim(session, self.name, _now(), self._configuration.workers.lease)
+            job = queue.claim(session, self.name, _now(), self._configuration.workers.lease, self._order)
         if job is None:
             return False
         self._log.info("job_started", job=job.id, model=job.model, attempt=job.attempt, study_uid=job.key.study_instance_uid)
@@ -89,10 +97,11 @@ class Worker:
         timings["model_s"] = result.compute_s
         self._stage(job, JobStage.WRITING)
         begin = perf_counter()
-        request = BuildRequest(job.key, ordered, volume, result, __version__, self._configuration.ae_title)
+        predecessors = self._predecessors(job)
+        request = BuildRequest(job.key, ordered, volume, result, __version__, self._configuration.ae_title, predecessors)
         stored = write_results(self._files, job.id, build_results(request))
         timings["writing_s"] = perf_counter() - begin
-        self._finish(job, stored, timings)
+        self._finish(job, stored, timings, findings_from_result(result, volume.voxel_ml))
         self._log.info("job_results_written", job=job.id, objects=len(stored), **{k: round(v, 3) for k, v in timings.items()})
 
     def _read(self, job: Job) -> Sequence[pydicom.Dataset]:
@@ -111,11 +120,27 @@ class Worker:
             if not queue.set_stage(session, job.id, self.name, stage):
                 raise TransitionError("lease lost")
 
-    def _finish(self, job: Job, stored: Sequence[StoredResult], timings: Mapping[str, float]) -> None:
-        now = _now()
+    def _predecessors(self, job: Job) -> tuple[Predecessor, ...]:
+        if not job.replaces:
+            return ()
+        with self._database.transaction() as session:  # no earlier run is under way: the queue gave this job out after they ended
+            return deliveries.earlier_reports(session, job)
+
+    def _finish(self, job: Job, stored: Sequence[StoredResult], timings: Mapping[str, float], findings: Mapping[str, Any]) -> None:
+        now, run = _now(), EndedRun(job, findings, self._models_that_follow(job))
         with self._database.transaction() as session:
-            deliveries.record_results(session, job.id, stored, job.send_to, now)
-            queue.finish(session, job, delivering=bool(job.send_to), timings=timings, now=now)
+            followed = follow_up(session, self._configuration, run, now)
+            destinations = followed.destinations(job)
+            deliveries.record_results(session, job.id, stored, destinations, now)
+            finished = queue.Finished(delivering=bool(destinations), timings=timings, findings=findings, reason=followed.reason(job))
+            queue.finish(session, job, finished, now)
+        for new in followed.jobs:
+            self._log.info("job_followed", job=new.id, after=job.id, rule=new.key.rule, study_uid=new.key.study_instance_uid)
+
+    def _models_that_follow(self, job: Job) -> dict[str, AvailableModel]:
+        if not any(rule.model for rule in followers(self._configuration.rules, job.model)):
+            return {}
+        return available_models(self._configuration)
 
     def _fail(self, job: Job, error: DicomNodeError, *, retryable: bool) -> None:
         reason = f"{error.code}: {error}" + (f" ({error.hint})" if error.hint else "")

@@ -10,7 +10,7 @@ from datetime import datetime
 import pydicom
 
 from dicom_node.domain.jobs import JobKey
-from dicom_node.domain.results import InferenceResult
+from dicom_node.domain.results import InferenceResult, Predecessor
 from dicom_node.domain.uids import derive_uid
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ResultError, place_of
@@ -31,6 +31,7 @@ class BuildRequest:
         source: The analysed instances in slice order; not modified, pixel data not read.
         node_version: Software version of the node.
         ae_title: AE title of the node.
+        predecessors: Reports of the rule's latest earlier run on the study, whose place the new one takes.
     """
 
     key: JobKey
@@ -39,6 +40,7 @@ class BuildRequest:
     result: InferenceResult
     node_version: str
     ae_title: str
+    predecessors: tuple[Predecessor, ...] = ()
 
     def uid(self, *parts: str) -> str:
         """Derive a UID of this job; the same parts give the same UID in every attempt."""
@@ -49,6 +51,14 @@ class BuildRequest:
     def content_at(self) -> datetime:
         """Content Date and Time: when the analysis started, local time. Source: IHE AIR 6.5.3.1."""
         return self.result.started_at.astimezone()
+
+    @property
+    def replaces(self) -> str:
+        """Say in one sentence whose place the results take; empty if nobody's."""
+        if not self.predecessors:
+            return ""
+        earlier = self.predecessors[0].revision
+        return f"Replaces the results on revision {earlier} of the study; this is revision {self.key.revision}."
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,7 +45,8 @@ def build_captures(request: BuildRequest, headers: Sequence[pydicom.Dataset]) ->
         data_set.ConversionType = "WSD"
         data_set.BurnedInAnnotation = "NO"  # the pages hold no patient's name, number or date; PS3.3 C.7.6.1.1.2 asks for these
         data_set.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-        data_set.DerivationDescription = f"{request.result.model.title} {request.result.model.version}: results drawn on the image"
+        drawn = f"{request.result.model.title} {request.result.model.version}: results drawn on the image"
+        data_set.DerivationDescription = f"{drawn}. {request.replaces}" if request.replaces else drawn
         data_set.SourceImageSequence = [_reference(headers[slice_index])]
         yield data_set
 

@@ -86,7 +86,8 @@ def finish(request: BuildRequest, header: pydicom.Dataset, kind: str, data_set: 
             data_set.Laterality = header.Laterality
     research = model.stage is not Stage.CLEARED
     suffix = " (not for diagnosis)" if research else ""
-    data_set.SeriesDescription = f"AI {model.title[: 64 - len(suffix) - 16]} {_NAMES[kind]}{suffix}"
+    revision = f" rev. {request.key.revision}" if request.predecessors else ""
+    data_set.SeriesDescription = f"AI {model.title[: 64 - len(revision + suffix) - 16]} {_NAMES[kind]}{revision}{suffix}"
     date, time = request.content_at.strftime("%Y%m%d"), request.content_at.strftime("%H%M%S")
     data_set.SeriesDate = data_set.ContentDate = date
     data_set.SeriesTime = data_set.ContentTime = time

@@ -11,7 +11,7 @@ from highdicom import sr
 from pydicom.sr.codedict import codes
 
 from dicom_node.domain.equipment import NODE_MANUFACTURER
-from dicom_node.domain.results import Measurement, Stage
+from dicom_node.domain.results import Measurement, Predecessor, Stage
 from dicom_node.sr_writer.finish import concept, equipment
 from dicom_node.sr_writer.overlay_pages import chosen_slices
 from dicom_node.sr_writer.segmentation import tracking_uid
@@ -31,7 +31,9 @@ def build_report(
 ) -> sr.Comprehensive3DSR:
     """Write the measurements with finding, algorithm, tracking identifiers and every warning as a comment.
 
-    Source: TID 1500, 1411, 1501, 4019; root title 126000 since viewers key on it; procedure code from CID 100.
+    A report that takes the place of others names them in Predecessor Documents Sequence and is complete in itself.
+
+    Source: TID 1500, 1411, 1501, 4019; root title 126000 since viewers key on it; procedure code from CID 100; PS3.3 C.17.2.
     """
     result = request.result
     group = _group(request, headers, segmentation)
@@ -63,17 +65,26 @@ def build_report(
         manufacturer=NODE_MANUFACTURER,
         is_complete=True,
         contributing_equipment=[equipment(request)],
+        previous_versions=[_document(p) for p in request.predecessors] or None,
     )
     data_set.CodingSchemeIdentificationSequence = [_node_scheme()]
     return data_set
 
 
 def comments(request: BuildRequest) -> list[str]:
-    """List what must be read beside the numbers: stage, warnings, intended use, reference ranges."""
+    """List what must be read beside the numbers: stage, what it replaces, warnings, intended use, reference ranges."""
     model = request.result.model
     stage = [] if model.stage is Stage.CLEARED else [f"Research software (stage: {model.stage}). Not for diagnosis."]
     ranges = [f"{m.label}: reference range {m.reference_range}." for m in request.result.measurements if m.reference_range]
-    return [*stage, *request.result.warnings, f"Intended use: {model.intended_use}", *ranges]
+    replaces = [request.replaces] if request.replaces else []
+    return [*stage, *replaces, *request.result.warnings, f"Intended use: {model.intended_use}", *ranges]
+
+
+def _document(predecessor: Predecessor) -> pydicom.Dataset:
+    document = pydicom.Dataset()
+    document.StudyInstanceUID, document.SeriesInstanceUID = predecessor.study_instance_uid, predecessor.series_instance_uid
+    document.SOPClassUID, document.SOPInstanceUID = predecessor.sop_class_uid, predecessor.sop_instance_uid
+    return document
 
 
 def _group(

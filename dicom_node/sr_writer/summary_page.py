@@ -57,7 +57,8 @@ def _draw_table(request: BuildRequest, draw: ImageDraw.ImageDraw, top: int) -> i
 
 def _draw_notes(request: BuildRequest, draw: ImageDraw.ImageDraw, top: int) -> None:
     y = top
-    notes = [(w, WARNING) for w in request.result.warnings] + [(f"Intended use: {request.result.model.intended_use}", QUIET_INK)]
+    warnings = [w for w in (request.replaces, *request.result.warnings) if w]
+    notes = [(w, WARNING) for w in warnings] + [(f"Intended use: {request.result.model.intended_use}", QUIET_INK)]
     for text, color in notes:
         for line in wrapped(draw, text, 15, PAGE - 2 * _MARGIN):
             if y + 20 > _PICTURE_TOP:

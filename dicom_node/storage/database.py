@@ -59,9 +59,13 @@ class Database:
             raise StorageError(f"database: {type(error).__name__}: {_without_parameters(error)}", hint="see `dicom-node doctor`") from error
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; creates it in an empty database."""
+        """Bring the schema to the newest version; creates it in an empty database. All of it happens, or nothing.
+
+        Raises:
+            StorageError: the database failed, or holds rows that refer to none.
+        """
         try:
-            with self._engine.connect() as connection:
+            with self._engine.connect() as connection, _foreign_keys_at_the_end(connection):
                 config = Config()
                 config.set_main_option("script_location", str(_MIGRATIONS))
                 config.attributes["connection"] = connection
@@ -121,6 +125,25 @@ def _configure_sqlite(busy_timeout_ms: int) -> Callable[[sqlite3.Connection, obj
         connection.execute("PRAGMA foreign_keys = ON")
 
     return configure
+
+
+@contextmanager
+def _foreign_keys_at_the_end(connection: Connection) -> Iterator[None]:
+    """Let SQLite, which changes a table by making it anew, drop one that others refer to.
+
+    Source: https://www.sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes".
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.dbapi_connection  # the setting changes outside of transactions only
+    if driver is None:
+        raise RuntimeError("connection is closed")
+    driver.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_immediate(connection: Connection) -> None:

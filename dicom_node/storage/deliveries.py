@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import literal, or_
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
-from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
-from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
+from dicom_node.domain.jobs import Delivery, DeliveryState, Job, StoredResult
+from dicom_node.domain.results import Predecessor
+from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, JobRow, ResultRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,49 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
         session.add(row)
         session.flush()
         for destination in destinations:
-            delivery = DeliveryRow(
-                job_id=job_id, result_id=row.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
-            )
-            session.add(delivery)
-            session.flush()
-            session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason="result written"))
+            _owe(session, row, destination, now, "result written")
+
+
+def owe_further(session: Session, job_id: int, destination: str, now: datetime) -> int:
+    """Owe a job's results to one more destination; returns how many it was not sent or owed already."""
+    known = select(DeliveryRow.result_id).where(DeliveryRow.job_id == job_id, DeliveryRow.destination == destination)
+    rows = session.exec(
+        select(ResultRow).where(ResultRow.job_id == job_id, col(ResultRow.id).not_in(known)).order_by(col(ResultRow.id))
+    ).all()
+    for row in rows:
+        _owe(session, row, destination, now, "asked for by an operator")
+    return len(rows)
+
+
+def results_of(session: Session, job_id: int) -> list[StoredResult]:
+    """List a job's result objects, sent or not."""
+    return [_stored(r) for r in session.exec(select(ResultRow).where(ResultRow.job_id == job_id).order_by(col(ResultRow.id)))]
+
+
+def earlier_reports(session: Session, job: Job) -> tuple[Predecessor, ...]:
+    """Return the reports of the rule's latest earlier run on the study that has any.
+
+    A run that was only a shadow has sent nothing, so it is a predecessor of shadow runs alone.
+    """
+    statement = (
+        select(JobRow.revision, ResultRow)
+        .join(ResultRow, col(ResultRow.job_id) == col(JobRow.id))
+        .where(
+            JobRow.study_instance_uid == job.key.study_instance_uid,
+            JobRow.rule == job.key.rule,
+            JobRow.revision < job.key.revision,
+            ResultRow.kind == "SR",
+            or_(col(JobRow.shadow).is_(False), literal(job.shadow)),
+        )
+        .order_by(col(JobRow.revision).desc(), col(JobRow.id).desc(), col(ResultRow.number))
+    )
+    found = session.exec(statement).all()
+    latest = {result.job_id for _, result in found[:1]}
+    return tuple(
+        Predecessor(job.key.study_instance_uid, r.series_instance_uid, r.sop_class_uid, r.sop_instance_uid, revision)
+        for revision, r in found
+        if r.job_id in latest
+    )
 
 
 def owed(session: Session, now: datetime) -> list[Delivery]:
@@ -116,14 +155,11 @@ def _with_result() -> Select[DeliveryRow, ResultRow]:
 
 
 def _delivery(row: DeliveryRow, result: ResultRow) -> Delivery:
-    stored = StoredResult(
-        result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
-    )
     return Delivery(
         id=row.id or 0,
         job_id=row.job_id,
         destination=row.destination,
-        result=stored,
+        result=_stored(result),
         state=DeliveryState(row.state),
         attempt=row.attempt,
         next_attempt_at=row.next_attempt_at,
@@ -131,3 +167,18 @@ def _delivery(row: DeliveryRow, result: ResultRow) -> Delivery:
         reason=row.reason,
         sent_at=row.sent_at,
     )
+
+
+def _stored(result: ResultRow) -> StoredResult:
+    return StoredResult(
+        result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
+    )
+
+
+def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
+    delivery = DeliveryRow(
+        job_id=result.job_id, result_id=result.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
+    )
+    session.add(delivery)
+    session.flush()
+    session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason=reason))

@@ -121,3 +121,8 @@ def job_events(session: Session, job_id: int) -> list[JobEvent]:
 def job_timings(session: Session, job_id: int) -> dict[str, float]:
     """Return the durations of a job's stages, seconds."""
     return {name: float(value) for name, value in session.get_one(JobRow, job_id).timings.items()}
+
+
+def job_findings(session: Session, job_id: int) -> dict[str, Any]:
+    """Return what the model found, as `domain.findings` writes it; empty before the results are there."""
+    return dict(session.get_one(JobRow, job_id).findings)

@@ -126,8 +126,12 @@ def new_revision(session: Session, study: Study, rules_digest: str) -> RevisionR
 
 
 def replace_traces(row: RevisionRow, traces: Sequence[RuleTrace]) -> None:
-    """Put traces in the place of what the same rules said of the revision before; those of other rules stay."""
-    fresh = {trace.rule: asdict(trace) for trace in traces}
+    """Put traces in the place of what the same rules said of the revision before; those of other rules stay.
+
+    What a rule came to that follows a result stays as well: another decision on the revision brings no other result.
+    """
+    known = {trace["rule"] for trace in row.traces}
+    fresh = {trace.rule: asdict(trace) for trace in traces if trace.outcome is not Outcome.AFTER or trace.rule not in known}
     kept = [fresh.pop(trace["rule"], trace) for trace in row.traces]
     row.traces = [*kept, *fresh.values()]
 

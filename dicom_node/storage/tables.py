@@ -20,6 +20,7 @@ __all__ = [
     "InstanceRow",
     "JobEventRow",
     "JobRow",
+    "QueueTurnRow",
     "ResultRow",
     "RevisionRow",
     "RunRequestRow",
@@ -165,7 +166,14 @@ class JobRow(SQLModel, table=True):
         CheckConstraint("(state = 'RUNNING') = (lease_owner IS NOT NULL)", name="job_lease_while_running"),
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="job_lease_has_end"),
         CheckConstraint("attempt >= 0 AND max_attempts > 0", name="job_attempts_count"),
-        Index("job_claimable", "next_attempt_at", sqlite_where=text("state = 'QUEUED'"), postgresql_where=text("state = 'QUEUED'")),
+        Index(
+            "job_claimable",
+            "priority",
+            "next_attempt_at",
+            "id",
+            sqlite_where=text("state = 'QUEUED'"),
+            postgresql_where=text("state = 'QUEUED'"),
+        ),
         Index(
             "job_one_per_worker",
             "lease_owner",
@@ -211,6 +219,16 @@ class JobEventRow(SQLModel, table=True):
     from_state: str | None = None
     to_state: str
     reason: str
+
+
+class QueueTurnRow(SQLModel, table=True):
+    """The one row that says whose turn it is: how many stat jobs were taken since the last other one."""
+
+    __tablename__ = "queue_turn"
+    __table_args__ = (CheckConstraint("id = 1", name="queue_turn_one_row"), CheckConstraint("stat_in_a_row >= 0", name="queue_turn_counts"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    stat_in_a_row: int
 
 
 class ResultRow(SQLModel, table=True):

@@ -12,7 +12,9 @@ from alembic.config import Config
 from sqlalchemy import text
 from sqlmodel import SQLModel, create_engine
 
+from dicom_node.domain.routing import JobInput
 from dicom_node.errors import StorageError
+from dicom_node.jobs import queue
 from dicom_node.storage import Database
 from tests.conftest import ROOT
 
@@ -126,6 +128,43 @@ def test_studies_that_arrived_before_are_noted_with_their_patient(tmp_path: Path
     connection.close()
     assert len(found) == 1102
     assert found[5:9] == [(6, "P6", "", "20240102"), (8, "P8", "", "20240102"), (8, "P8", "H", ""), (9, "P9", "", "20240102")]
+
+
+def test_rows_that_others_refer_to_outlast_every_change_of_their_tables(tmp_path: Path) -> None:
+    """A study with everything that hangs on it, from the second version to the newest."""
+    path = tmp_path / "old.db"
+    migrate(path, "0002")
+    digest, now = "a" * 64, "2024-01-01 00:00:00.000000"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("INSERT INTO study VALUES (1, '1.2', 1, 'CLOSED', NULL, NULL, '')")
+        add_series(connection, 1, 1, {"PatientID": ["P"]})
+        connection.execute(
+            "INSERT INTO instance VALUES (1, 1, '1.2.1.1', '1', '1', 0, 0, 1, 'p', 9, ?, ?, 'CT', 'AINODE', '127.0.0.1', '{}')",
+            (digest, now),
+        )
+        connection.execute("INSERT INTO revision VALUES (1, 1, 1, ?, 'quiet', 'd', NULL, '[]')", (now,))
+        connection.execute(
+            "INSERT INTO job (id, study_instance_uid, revision, rule, model_digest, model, model_version, state, attempt, max_attempts,"
+            " series_instance_uid, sop_instance_uids, send_to, next_attempt_at, reason, timings, created_at)"
+            " VALUES (1, '1.2', 1, 'r', 'd', 'm', '1', 'DELIVERING', 1, 3, '1.2.1', '[\"1.2.1.1\"]', '[\"pacs\"]', ?, '', '{}', ?)",
+            (now, now),
+        )
+        connection.execute(RESULT)
+        connection.execute(DELIVERY)
+    connection.close()
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    with database.transaction() as session:
+        job = queue.get(session, 1)
+        assert job is not None
+        assert job.inputs == (JobInput("image", "1.2", "1.2.1", ("1.2.1.1",)),)
+        counts = [
+            session.connection().execute(text(f"SELECT count(*) FROM {table}")).scalar() for table in ("instance", "result", "delivery")
+        ]
+        assert counts == [1, 1, 1]
+        assert session.connection().execute(text("PRAGMA foreign_keys")).scalar() == 1
+    database.close()
 
 
 def add_series(connection: sqlite3.Connection, study: int, number: int, attributes: dict[str, object]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import Configuration, ConfigurationFaults, dump_snapshot, load_configuration, load_snapshot, restart_only_changes
+from dicom_node.domain.queue_order import hours_from_text
 from dicom_node.domain.sources import QuerySource, Retrieval, WebSource
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
 from tests.conftest import ROOT
@@ -214,3 +215,30 @@ def test_missing_instances_are_counted_where_they_are_fetched_unless_another_pro
 def test_receivers_note_visits_only_while_a_rule_asks_for_release(tmp_path: Path) -> None:
     rules = RULES.replace("    model:", "    complete_when: {release: 0s}\n    model:")
     assert load(tmp_path, rules=rules).asks_for_release
+
+
+def test_order_of_jobs_is_read_with_its_hours_and_zone(tmp_path: Path) -> None:
+    section = "workers: {off_peak: [19:00-05:30, sat-sun 00:00-24:00], time_zone: Europe/Berlin, normal_overdue: 10m, stat_in_a_row: 2}\n"
+    order = load(tmp_path, NODE + section).workers.to_queue_order()
+    assert order.off_peak == (hours_from_text("19:00-05:30"), hours_from_text("sat-sun 00:00-24:00"))
+    assert (str(order.zone), order.normal_overdue, order.stat_in_a_row) == ("Europe/Berlin", timedelta(minutes=10), 2)
+    assert load(tmp_path).workers.to_queue_order().off_peak == (hours_from_text("20:00-06:00"),)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{off_peak: [8pm-6am]}", "no time of day"),
+        ("{off_peak: [caturday 08:00-09:00]}", "names no day"),
+        ("{time_zone: Europe/Atlantis}", "no time zone is named"),
+        ("{stat_in_a_row: 0}", "greater than or equal to 1"),
+    ],
+)
+def test_faulty_order_of_jobs_is_refused_with_a_hint(tmp_path: Path, section: str, words: str) -> None:
+    assert any(words in f and "node.yaml:10:" in f for f in faults(tmp_path, NODE + f"workers: {section}\n"))
+
+
+def test_order_of_jobs_can_change_at_run_time(tmp_path: Path) -> None:
+    before = load(tmp_path)
+    assert restart_only_changes(before, load(tmp_path, NODE + "workers: {off_peak: []}\n")) == ()
+    assert restart_only_changes(before, load(tmp_path, NODE + "workers: {count: 2}\n")) == ("workers.count",)

@@ -328,6 +328,7 @@ rules:
         "20: rules[0].send_to[0]: no destination is named 'pasc'",
         "22: rules[1].match.Modality: an empty list",
         "23: rules[1].bogus: unknown option",
+        "24: rules[1].after.model: the rule would follow itself",
         "24: rules[1].after.when: column 7: a result has no 'typo'",
     ]
     assert len(found) == len(expected), "\n".join(found)
