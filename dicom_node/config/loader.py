@@ -18,7 +18,7 @@ from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
-from dicom_node.config.yaml_lines import YamlFile, parse_yaml
+from dicom_node.config.yaml_lines import YamlFile, parse_text, parse_yaml
 
 _Schema = TypeVar("_Schema", bound=Section)
 
@@ -46,7 +46,44 @@ def load_configuration(path: Path) -> Configuration:
             faults.extend(_cross_check_rules(node, rules, rules_yaml))
     if faults or node is None or rules is None:
         raise ConfigurationFaults(faults)
-    return Configuration(node=node, rules_file=rules)
+    return Configuration(node=node, rules_file=rules, rules_text=rules_yaml.text if rules_yaml else "")
+
+
+def load_draft(configuration: Configuration, path: Path) -> Configuration:
+    """Read other rules for the same node.
+
+    Args:
+        configuration: As it stands.
+        path: A rules file that could take the place of the node's.
+
+    Raises:
+        ConfigurationFaults: every fault of the file.
+    """
+    faults: list[Fault] = []
+    source = parse_yaml(path, faults)
+    rules = _validate(RulesFile, source, faults)
+    if rules is not None and source is not None:
+        faults.extend(_cross_check_rules(configuration.node, rules, source))
+    if faults or rules is None or source is None:
+        raise ConfigurationFaults(faults)
+    return Configuration(node=configuration.node, rules_file=rules, rules_text=source.text)
+
+
+def load_rules_text(text: str, name: str) -> RulesFile:
+    """Read rules as a version of the past has them; models and destinations that they name may be gone.
+
+    Args:
+        text: Of the file.
+        name: What faults call it.
+
+    Raises:
+        ConfigurationFaults: this program reads them otherwise than the one of their time.
+    """
+    faults: list[Fault] = []
+    rules = _validate(RulesFile, parse_text(text, name, faults), faults)
+    if rules is None:
+        raise ConfigurationFaults(faults)
+    return rules
 
 
 def find_models(models_dir: Path) -> dict[str, Path]:

@@ -10,6 +10,8 @@ import yaml
 
 from dicom_node.config.faults import Fault
 
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times as fast
+
 
 @dataclass(frozen=True, slots=True)
 class YamlFile:
@@ -18,6 +20,7 @@ class YamlFile:
     file: str
     content: object
     root: yaml.Node | None
+    text: str = ""
 
     def fault(self, location: Sequence[str | int], message: str, hint: str = "") -> Fault:
         """Place a fault at the deepest part of the location that exists."""
@@ -40,30 +43,45 @@ class YamlFile:
 
 
 def parse_yaml(path: Path, faults: list[Fault]) -> YamlFile | None:
-    """Parse a file; on failure add the fault and return None. Repeated keys are faults too, YAML would keep the last silently."""
+    """Read and parse a file; on failure add the fault and return None."""
     try:
         text = path.read_text("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
     except OSError as error:
         faults.append(Fault(str(path), 1, "", f"cannot be read: {error.strerror}"))
         return None
     except UnicodeDecodeError as error:
         faults.append(Fault(str(path), 1, "", f"is no UTF-8 text (byte {error.start})"))
         return None
+    return parse_text(text, str(path), faults)
+
+
+def parse_text(text: str, name: str, faults: list[Fault]) -> YamlFile | None:
+    """Parse a file's text; on failure add the fault and return None. Repeated keys are faults too, YAML would keep the last silently."""
+    try:
+        root, content = _composed(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        faults.append(Fault(str(path), mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}"))
+        faults.append(Fault(name, mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}"))
         return None
     except yaml.YAMLError as error:
-        faults.append(Fault(str(path), 1, "", f"is no valid YAML: {error}"))
+        faults.append(Fault(name, 1, "", f"is no valid YAML: {error}"))
         return None
-    parsed = YamlFile(str(path), content, root)
+    parsed = YamlFile(name, content, root, text)
     if not isinstance(content, dict):
         faults.append(parsed.fault([], "must hold options as `name: value`", "see the example in config/"))
         return None
     _find_repeated_keys(parsed, root, [], faults)
     return parsed
+
+
+def _composed(text: str) -> tuple[yaml.Node | None, object]:
+    """Parse once: constructing from the nodes that carry the lines costs half of parsing again."""
+    loader = _SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
 
 
 def _find_repeated_keys(file: YamlFile, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:

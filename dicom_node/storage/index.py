@@ -15,6 +15,7 @@ from dicom_node.domain.instances import Attributes, ReceivedInstance
 from dicom_node.domain.routing import JobInput, Outcome
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
+from dicom_node.storage import study_headers
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, RevisionRow, SeriesRow, StudyEventRow, StudyRow
 
@@ -116,7 +117,9 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
     study.first_pending_at = study.last_pending_at = None
     change_study(session, study, StudyState.CLOSED, now, f"revision {study.revision} closed: {because}")
     session.flush()
-    return load_study(session, study_instance_uid, study.revision, (now, because))
+    frozen = load_study(session, study_instance_uid, study.revision, (now, because))
+    study_headers.keep(session, _id(study), frozen)
+    return frozen
 
 
 def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:
