@@ -6,8 +6,10 @@ from datetime import timedelta
 
 from pydantic import Field, field_validator, model_validator
 
-from dicom_node.config.conditions import Match, conditions, keyword_problem
+from dicom_node.config.conditions import Match, conditions
+from dicom_node.config.keywords import keyword_problem
 from dicom_node.config.section import Section
+from dicom_node.config.several_faults import several_faults
 from dicom_node.config.values import Duration
 from dicom_node.domain.rules import InputSlot, OnMissing, Orientation, Preference, Prior
 
@@ -25,8 +27,8 @@ class PriorSection(Section):
     @field_validator("same")
     @classmethod
     def _check_keywords(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problems := [problem for keyword in value if (problem := keyword_problem(keyword))]:
-            raise ValueError("; ".join(problems))
+        if faults := [((number,), problem) for number, keyword in enumerate(value) if (problem := keyword_problem(keyword))]:
+            raise several_faults("same", faults, value)
         return value
 
     def to_prior(self) -> Prior:

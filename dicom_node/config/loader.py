@@ -16,8 +16,10 @@ from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arriv
 from dicom_node.config.faults import ConfigurationFaults, Fault
 from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
+from dicom_node.config.several_faults import THOROUGH
 from dicom_node.config.yaml_lines import YamlFile, parse_text, parse_yaml
 
 _Schema = TypeVar("_Schema", bound=Section)
@@ -42,8 +44,8 @@ def load_configuration(path: Path) -> Configuration:
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
-        if rules is not None and rules_yaml is not None:
-            faults.extend(_cross_check_rules(node, rules, rules_yaml))
+        if rules_yaml is not None:
+            faults.extend(_cross_check_rules(node, rules or readable_rules(rules_yaml), rules_yaml))
     if faults or node is None or rules is None:
         raise ConfigurationFaults(faults)
     return Configuration(node=node, rules_file=rules, rules_text=rules_yaml.text if rules_yaml else "")
@@ -62,8 +64,8 @@ def load_draft(configuration: Configuration, path: Path) -> Configuration:
     faults: list[Fault] = []
     source = parse_yaml(path, faults)
     rules = _validate(RulesFile, source, faults)
-    if rules is not None and source is not None:
-        faults.extend(_cross_check_rules(configuration.node, rules, source))
+    if source is not None:
+        faults.extend(_cross_check_rules(configuration.node, rules or readable_rules(source), source))
     if faults or rules is None or source is None:
         raise ConfigurationFaults(faults)
     return Configuration(node=configuration.node, rules_file=rules, rules_text=source.text)
@@ -117,7 +119,7 @@ def _validate(schema: type[_Schema], source: YamlFile | None, faults: list[Fault
     if source is None:
         return None
     try:
-        return schema.model_validate(source.content)
+        return schema.model_validate(source.content, context=THOROUGH)
     except ValidationError as error:
         faults.extend(_fault(schema, source, detail) for detail in error.errors())
         return None

@@ -9,6 +9,7 @@ from dicom_node.config.conditions import Match, Wanted, conditions
 from dicom_node.config.inputs_schema import InputSection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
+from dicom_node.config.when import AfterWhen, When
 from dicom_node.domain.rules import SINGLE_INPUT, After, OnLate, Priority, Rule, SeriesCheck
 
 
@@ -23,7 +24,7 @@ class AfterSection(Section):
     """The result that a rule follows."""
 
     model: str = Field(description="Model whose results the rule follows.")
-    when: str = Field("", description="CEL expression over `result`; empty: every result.")
+    when: AfterWhen = Field("", description="CEL expression over `result`; empty: every result.")
 
 
 class RuleSection(Section):
@@ -31,7 +32,7 @@ class RuleSection(Section):
 
     name: Name = Field(description="Name in lists, traces and job keys.")
     match: Match = Field(description="DICOM keywords and the values wanted; `!VALUE` excludes.")
-    when: str = Field("", description="CEL expression over the header of each instance, beside `match`.")
+    when: When = Field("", description="CEL expression over the header of each instance, beside `match`.")
     complete_when: CompleteWhenSection = Field(default_factory=CompleteWhenSection, description="When the study is complete.")
     hold: bool = Field(default=False, description="Keep matching studies from all models.")
     inputs: dict[Name, InputSection] = Field({}, description="Named series; without, the one with the most matching instances.")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import yaml
 
 from dicom_node.config.faults import Fault
 
 _SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight times as fast
+_Misread: TypeAlias = tuple[list[str | int], yaml.ScalarNode, tuple[str, str]]
+
+_INT, _FLOAT, _TEXT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "str", "timestamp"))
+_ODD_NUMBER = re.compile(r"[-+]?(?:0[0-9_xb][^.]*|.*[:_].*)")
+"""Octal, hexadecimal, binary, base 60 (12:30) or with underscores: never what an operator means."""
+_OPERATOR = re.compile(r"[:\[,-]\s*[!>|&*%@`]|[~:\[,].*[{}\[\]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +66,78 @@ def parse_yaml(path: Path, faults: list[Fault]) -> YamlFile | None:
 def parse_text(text: str, name: str, faults: list[Fault]) -> YamlFile | None:
     """Parse a file's text; on failure add the fault and return None. Repeated keys are faults too, YAML would keep the last silently."""
     try:
-        root, content = _composed(text)
+        root, content, found = _composed(text, name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        faults.append(Fault(name, mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}"))
+        hint = _hint(text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else "", str(error.problem))
+        faults.append(Fault(name, mark.line + 1 if mark else 1, "", f"is no valid YAML: {error.problem}", hint))
         return None
     except yaml.YAMLError as error:
         faults.append(Fault(name, 1, "", f"is no valid YAML: {error}"))
         return None
     parsed = YamlFile(name, content, root, text)
+    faults.extend(found)
     if not isinstance(content, dict):
         faults.append(parsed.fault([], "must hold options as `name: value`", "see the example in config/"))
         return None
-    _find_repeated_keys(parsed, root, [], faults)
     return parsed
 
 
-def _composed(text: str) -> tuple[yaml.Node | None, object]:
-    """Parse once: constructing from the nodes that carry the lines costs half of parsing again."""
+def _composed(text: str, name: str) -> tuple[yaml.Node | None, object, list[Fault]]:
+    """Parse once: making values of the nodes that carry the lines costs half of parsing again.
+
+    What YAML reads otherwise than it is written is a fault, and stays text, so that reading can go on.
+    """
     loader = _SafeLoader(text)
     try:
         root = loader.get_single_node()
-        return root, None if root is None else loader.construct_document(root)
+        misread = list(_misread(root, []))
+        faults = [Fault(name, node.start_mark.line + 1, path_text(location), *words) for location, node, words in misread]
+        for _, node, _ in misread:
+            node.value = f"{node.tag} {node.value}".strip() if node.tag.startswith("!") else node.value
+            node.tag = _TEXT
+        _find_repeated_keys(name, root, [], faults)  # before values are made: that copies merged keys into the nodes
+        return root, (None if root is None else loader.construct_document(root)), faults
     finally:
         loader.dispose()
 
 
-def _find_repeated_keys(file: YamlFile, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:
+def _misread(node: yaml.Node | None, location: list[str | int]) -> Iterator[_Misread]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == _INT:
+                key.tag = _TEXT  # no option is named by a number; as text it can be found again
+            yield from _misread(value, [*location, str(key.value)])
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _misread(value, [*location, number])
+    elif isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):
+        yield location, node, ("YAML takes a word that begins with ! for a tag, not for a value", f'write "{node.tag}" in quotes')
+    elif isinstance(node, yaml.ScalarNode) and node.tag in (_INT, _FLOAT) and _ODD_NUMBER.fullmatch(node.value):
+        yield (
+            location,
+            node,
+            (f"YAML reads {node.value} as the number {yaml.safe_load(node.value)}", "write it in quotes, or as a plain number"),
+        )
+    elif isinstance(node, yaml.ScalarNode) and node.tag == _TIMESTAMP:
+        node.tag = _TEXT  # options that are dates read them themselves, and say what is wrong with 2024-13-01
+
+
+def _hint(line: str, problem: str) -> str:
+    if "escape character" in problem:
+        return "write regular expressions in single quotes"
+    if _OPERATOR.search(line):
+        return "write values that begin with ! > | & * % @, or hold braces or brackets, in quotes"
+    return ""
+
+
+def _find_repeated_keys(file: str, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             here = [*location, str(key.value)]
             if key.value in seen:
-                faults.append(Fault(file.file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one"))
+                faults.append(Fault(file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one"))
             seen.add(key.value)
             _find_repeated_keys(file, value, here, faults)
     elif isinstance(node, yaml.SequenceNode):

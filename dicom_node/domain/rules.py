@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """The value is this text; numbers compare as numbers."""
+    """The value is this text; numbers, dates, times and ages compare as what they mean, by the VR of the element."""
 
     text: str
 
@@ -24,7 +24,9 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """The value lies in a range of numbers, dates or times; a bound that is None is open.
+    """The value lies in a range of numbers, dates, times or ages; a bound that is None is open.
+
+    A bound is the whole of what it names: `<=2024` holds all of that year, `>2024` begins after it.
 
     Attributes:
         low_included: The range holds `low` itself.
