@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -25,30 +26,42 @@ from dicom_node.config.yaml_lines import YamlFile, parse_text, parse_yaml
 _Schema = TypeVar("_Schema", bound=Section)
 
 
-def load_configuration(path: Path) -> Configuration:
+@dataclass(frozen=True, slots=True)
+class RulesText:
+    """Rules that lie in no file.
+
+    Attributes:
+        name: What faults call it.
+    """
+
+    name: str
+    text: str
+
+
+def load_configuration(path: Path, rules: Path | RulesText | None = None) -> Configuration:
     """Read and check the configuration.
 
     Args:
         path: node.yaml; relative paths in it start at its folder.
+        rules: In place of the rules file that node.yaml names, which is not read.
 
     Raises:
         ConfigurationFaults: every fault of every file.
     """
     faults: list[Fault] = []
     node_yaml = parse_yaml(path, faults)
-    node = _validate(NodeFile, node_yaml, faults)
-    rules_path = _rules_path(path, node_yaml)
-    rules_yaml = parse_yaml(rules_path, faults) if node_yaml is not None else None
-    rules = _validate(RulesFile, rules_yaml, faults)
+    node = validated(NodeFile, node_yaml, faults)
+    rules_yaml = _parsed_rules(rules or _rules_path(path, node_yaml), faults) if node_yaml is not None else None
+    rules_file = validated(RulesFile, rules_yaml, faults)
     if node is not None and node_yaml is not None:
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
         if rules_yaml is not None:
-            faults.extend(_cross_check_rules(node, rules or readable_rules(rules_yaml), rules_yaml))
-    if faults or node is None or rules is None:
+            faults.extend(_cross_check_rules(node, rules_file or readable_rules(rules_yaml), rules_yaml))
+    if faults or node is None or rules_file is None:
         raise ConfigurationFaults(faults)
-    return Configuration(node=node, rules_file=rules, rules_text=rules_yaml.text if rules_yaml else "")
+    return Configuration(node=node, rules_file=rules_file, rules_text=rules_yaml.text if rules_yaml else "")
 
 
 def load_draft(configuration: Configuration, path: Path) -> Configuration:
@@ -63,7 +76,7 @@ def load_draft(configuration: Configuration, path: Path) -> Configuration:
     """
     faults: list[Fault] = []
     source = parse_yaml(path, faults)
-    rules = _validate(RulesFile, source, faults)
+    rules = validated(RulesFile, source, faults)
     if source is not None:
         faults.extend(_cross_check_rules(configuration.node, rules or readable_rules(source), source))
     if faults or rules is None or source is None:
@@ -71,21 +84,21 @@ def load_draft(configuration: Configuration, path: Path) -> Configuration:
     return Configuration(node=configuration.node, rules_file=rules, rules_text=source.text)
 
 
-def load_rules_text(text: str, name: str) -> RulesFile:
-    """Read rules as a version of the past has them; models and destinations that they name may be gone.
-
-    Args:
-        text: Of the file.
-        name: What faults call it.
+def load_past_rules(rules: RulesText) -> RulesFile:
+    """Read rules of the past; models and destinations that they name may be gone.
 
     Raises:
         ConfigurationFaults: this program reads them otherwise than the one of their time.
     """
     faults: list[Fault] = []
-    rules = _validate(RulesFile, parse_text(text, name, faults), faults)
-    if rules is None:
+    found = validated(RulesFile, parse_text(rules.text, rules.name, faults), faults)
+    if found is None:
         raise ConfigurationFaults(faults)
-    return rules
+    return found
+
+
+def _parsed_rules(source: Path | RulesText, faults: list[Fault]) -> YamlFile | None:
+    return parse_text(source.text, source.name, faults) if isinstance(source, RulesText) else parse_yaml(source, faults)
 
 
 def find_models(models_dir: Path) -> dict[str, Path]:
@@ -115,7 +128,8 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     return with_absolute_arrivals(node, folder).model_copy(update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths})
 
 
-def _validate(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
+def validated(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
+    """Read a parsed file by its schema; on failure add every fault and return None."""
     if source is None:
         return None
     try:
@@ -184,7 +198,7 @@ def _cross_check_titles(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
             yield source.fault(["called_ae_titles", number, "ae_title"], f"AE title {title.ae_title!r} is used twice", "titles must differ")
         for position, name in enumerate(title.peers):
             if name not in peers:
-                yield source.fault(["called_ae_titles", number, "peers", position], f"no peer is named {name!r}", _known(name, peers))
+                yield source.fault(["called_ae_titles", number, "peers", position], f"no peer is named {name!r}", known_names(name, peers))
 
 
 def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[Fault]:
@@ -200,12 +214,14 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
     for number, rule in enumerate(rules.rules):
         for position, name in enumerate(rule.send_to):
             if name not in destinations:
-                yield source.fault(["rules", number, "send_to", position], f"no destination is named {name!r}", _known(name, destinations))
+                yield source.fault(
+                    ["rules", number, "send_to", position], f"no destination is named {name!r}", known_names(name, destinations)
+                )
         if rule.model and rule.model not in models and node.models_dir.is_dir():
             yield source.fault(
                 ["rules", number, "model"],
                 f"no model bundle in {node.models_dir} is named {rule.model!r}",
-                _known(rule.model, list(models)),
+                known_names(rule.model, list(models)),
             )
         if rule.hold and any(not earlier.hold for earlier in rules.rules[:number]):
             yield source.fault(
@@ -213,6 +229,7 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
             )
 
 
-def _known(name: str, known: Sequence[str]) -> str:
+def known_names(name: str, known: Sequence[str]) -> str:
+    """Hint at the nearest of the names that exist, or at all."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(known) or "none")

@@ -119,11 +119,18 @@ class RouteDecision:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The answer of the rules for one study revision: what runs, and a trace for every rule."""
+    """The answer of the rules for one study revision: what runs, and a trace for every rule.
+
+    Attributes:
+        quarantined_because: Why nothing may run at all; empty otherwise.
+        hold_reason: Which rule keeps an incomplete study, and what is missing; empty otherwise.
+    """
 
     decisions: tuple[RouteDecision, ...]
     traces: tuple[RuleTrace, ...]
     held_by: str | None
+    quarantined_because: str = ""
+    hold_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from dicom_node.ops.wakeup import Wakeup, ring
 from dicom_node.pipeline.commitments import Commitments, CommitmentThread
 from dicom_node.pipeline.intake import AvailableModel, Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
+from dicom_node.pipeline.rule_versions import keep_version
 from dicom_node.storage import Database, InstanceFiles
 
 
@@ -28,6 +29,7 @@ def run(process: Process) -> None:
         lifecycle = Lifecycle(bell.ring_self)
         scheduler = _housekeeping(process.configuration, database, files)
         _watch_certificates(process, scheduler)
+        keep_version(database, process.configuration, datetime.now(UTC))
         intake = Intake(process.configuration, database, files, _models(process.configuration))
         commitments = CommitmentThread(Commitments(database, files, lambda: ring(files.run, "sender")))
 
@@ -35,6 +37,7 @@ def run(process: Process) -> None:
             commitments.look()
             if lifecycle.take_reload():
                 configuration = process.reload()
+                keep_version(database, configuration, datetime.now(UTC))
                 intake.reconfigure(configuration, _models(configuration))
             now = datetime.now(UTC)  # before looking for files: what was acknowledged until now is indexed before a study is closed
             indexed = intake.index_pending(lifecycle.keep_going)

@@ -36,4 +36,3 @@ class StudyHeadersRow(SQLModel, table=True):
     closed_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
     closed_because: str
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-

@@ -16,12 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance
 from dicom_node.storage.replay_tables import StudyHeadersRow
-from dicom_node.storage.tables import StudyRow
+from dicom_node.storage.tables import JobRow, RevisionRow, StudyRow
 
 LEFT_OUT = "SOPInstanceUID"
 _SERIES, _SENDERS, _RECEIVERS = "#series", "#senders", "#receivers"
@@ -50,6 +50,20 @@ class KeptStudy:
         return Study(self.study_instance_uid, self.revision, self.closed_at, self.closed_because, senders, series, receivers)
 
 
+@dataclass(frozen=True, slots=True)
+class DecidedThen:
+    """What the rules of its time made of a study.
+
+    Attributes:
+        rules_digest: Of the rules that decided on its last revision.
+        rules_run: Rules that a job was made for, on any revision.
+    """
+
+    rules_digest: str
+    held_by: str | None
+    rules_run: frozenset[str]
+
+
 def keep(session: Session, study_id: int, study: Study) -> None:
     """Keep the headers of a revision in place of those of the one before."""
     row = StudyHeadersRow(
@@ -69,7 +83,7 @@ def kept_ids(session: Session, since: datetime) -> list[int]:
 
 
 def kept_studies(session: Session, since: datetime, first_id: int, last_id: int) -> Iterator[KeptStudy]:
-    """Read the studies of a range of ids whose last revision was closed since then."""
+    """Read the studies of a range of ids whose last revision was closed since then, newest first."""
     columns = (
         StudyHeadersRow.study_id,
         StudyRow.study_instance_uid,
@@ -82,10 +96,40 @@ def kept_studies(session: Session, since: datetime, first_id: int, last_id: int)
         select(*columns)  # type: ignore[call-overload]  # SQLModel types four columns at most
         .join(StudyRow, col(StudyRow.id) == col(StudyHeadersRow.study_id))
         .where(col(StudyHeadersRow.study_id).between(first_id, last_id), col(StudyHeadersRow.closed_at) >= since)
-        .order_by(col(StudyHeadersRow.study_id))
+        .order_by(col(StudyHeadersRow.study_id).desc())
     )
     for study_id, uid, revision, closed_at, because, content in session.exec(statement):
         yield KeptStudy(study_id, uid, revision, closed_at, ClosedBecause(because), content)
+
+
+def count_not_kept(session: Session, since: datetime) -> int:
+    """Count the studies whose last revision was closed since then, but before headers were kept."""
+    kept = select(StudyHeadersRow.study_id).where(StudyHeadersRow.study_id == RevisionRow.study_id)
+    return session.exec(
+        select(func.count(func.distinct(RevisionRow.study_id))).where(col(RevisionRow.closed_at) >= since, ~kept.exists())
+    ).one()
+
+
+def decided_then(session: Session, since: datetime, first_id: int, last_id: int) -> dict[int, DecidedThen]:
+    """Return what was decided on the studies that `kept_studies` reads."""
+    of_range = (col(StudyHeadersRow.study_id).between(first_id, last_id), col(StudyHeadersRow.closed_at) >= since)
+    jobs = (
+        select(StudyHeadersRow.study_id, JobRow.rule)
+        .join(StudyRow, col(StudyRow.id) == col(StudyHeadersRow.study_id))
+        .join(JobRow, col(JobRow.study_instance_uid) == col(StudyRow.study_instance_uid))
+        .where(*of_range)
+    )
+    run: dict[int, set[str]] = {}
+    for study_id, rule in session.exec(jobs):
+        run.setdefault(study_id, set()).add(rule)
+    revisions = (
+        select(RevisionRow.study_id, RevisionRow.rules_digest, RevisionRow.held_by)
+        .join(StudyHeadersRow, col(StudyHeadersRow.study_id) == col(RevisionRow.study_id))
+        .where(*of_range, col(RevisionRow.revision) == col(StudyHeadersRow.revision))
+    )
+    return {
+        study_id: DecidedThen(digest, held_by, frozenset(run.get(study_id, ()))) for study_id, digest, held_by in session.exec(revisions)
+    }
 
 
 def pack(study: Study) -> bytes:
