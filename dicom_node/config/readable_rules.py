@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import ValidationError
 
 from dicom_node.config.rules_schema import RuleSection, RulesFile
@@ -16,7 +18,7 @@ def readable_rules(source: YamlFile) -> RulesFile:
 
 
 def _readable(raw: object, number: int) -> RuleSection:
-    stand_in = {"name": f"rule-{number}", "match": {"Modality": "present"}}
+    stand_in: dict[str, Any] = {"name": f"rule-{number}", "match": {"Modality": "present"}}
     options = {str(k): v for k, v in raw.items()} if isinstance(raw, dict) else {}
     for _ in range(2):
         try:
@@ -24,4 +26,4 @@ def _readable(raw: object, number: int) -> RuleSection:
         except ValidationError as error:
             at_fault = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
             options = {k: v for k, v in options.items() if k not in at_fault}
-    return RuleSection.model_construct(**stand_in)
+    return RuleSection.model_construct(name=stand_in["name"], match=stand_in["match"])

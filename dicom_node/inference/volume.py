@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,15 @@ _DIRECTION_TOLERANCE = 1e-3
 _THREADS = 2
 
 
-def read_instances(paths: Sequence[Path]) -> list[pydicom.Dataset]:
-    """Read instances with their pixel data, in the order given.
+def read_instances(paths: Sequence[Path], *, pixels: bool = True) -> list[pydicom.Dataset]:
+    """Read instances, in the order given, with their pixel data or without.
 
     Raises:
         PixelError: a file cannot be read.
     """
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(pydicom.dcmread, paths))
+            return list(pool.map(partial(pydicom.dcmread, stop_before_pixels=not pixels), paths))
     except (InvalidDicomError, OSError, ValueError, EOFError) as error:
         raise PixelError(f"an instance cannot be read: {type(error).__name__}") from error
 

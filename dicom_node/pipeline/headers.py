@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+import warnings
 import zlib
 from datetime import UTC, datetime
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
+import numpy as np
 import pydicom
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+from pydicom.valuerep import STR_VR
 
 from dicom_node.domain.equipment import NODE_MODEL_NAME
 from dicom_node.domain.instances import AssociationPeer, Attributes, ReceivedInstance
@@ -80,7 +86,8 @@ def _parsed(stream: BufferedReader) -> pydicom.FileDataset:
     head = stream.read(_MOST_META_BYTES)
     stream.seek(0)
     if not any(uid in head for uid in _DEFLATED_REFERENCES):
-        return pydicom.dcmread(stream, stop_before_pixels=True)
+        with warnings.catch_warnings(action="ignore"):  # about character sets that nobody knows
+            return pydicom.dcmread(stream, stop_before_pixels=True)
     meta = pydicom.filereader.read_partial(stream, stop_when=lambda _tag, _vr, _length: True).file_meta
     stream.seek(_data_set_offset(meta))
     content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read())
@@ -98,24 +105,50 @@ def _peer(meta: pydicom.dataset.FileMetaDataset) -> AssociationPeer:
 
 
 def header_attributes(data_set: pydicom.Dataset) -> Attributes:
-    """List the elements that rules and models may ask for, by keyword; sequences, binary and private ones left out."""
-    plain = (e for e in data_set if e.VR not in _NOT_TEXT)
-    return {e.keyword: values for e in plain if e.keyword and (values := _values(e)) is not None}
+    """List the elements that rules and models may ask for, by keyword; sequences, binary and private ones left out.
+
+    Texts are Unicode by the data set's Specific Character Set, letters composed (NFC); numbers of binary VRs are decimal, single
+    precision with the fewest digits that name them. A value that its VR does not allow is kept as the text that it is.
+    """
+    with warnings.catch_warnings(action="ignore"):  # about values; they would quote them
+        named = ((keyword_for_tag(tag), tag) for tag in data_set.keys() if not tag.is_private)  # noqa: SIM118 - elements unread
+        found = ((keyword, _values(data_set, tag)) for keyword, tag in named if keyword)
+        return {keyword: values for keyword, values in found if values is not None}
 
 
 def _data_set_offset(meta: pydicom.dataset.FileMetaDataset) -> int:
     return 128 + 4 + 12 + int(meta.FileMetaInformationGroupLength)
 
 
-def _values(element: DataElement) -> tuple[str, ...] | None:
+def _values(data_set: pydicom.Dataset, tag: BaseTag) -> tuple[str, ...] | None:
     """Return an element's values as text, or None for what routing never reads."""
-    if element.VR in _NOT_TEXT or element.tag.is_private:
+    raw = data_set.get_item(tag)
+    if raw is None or raw.VR in _NOT_TEXT:
         return None
+    try:
+        element = data_set[tag]
+    except Exception:  # noqa: BLE001 - what pydicom cannot convert must not cost the instance, nor its other elements
+        return _limited(_raw_texts(raw))
     value = element.value
+    if element.VR in _NOT_TEXT or isinstance(value, bytes):
+        return None
     if value is None or value == "":
         return ()
     items = value if isinstance(value, MultiValue | list | tuple) else [value]
-    if len(items) > _MOST_VALUES:
+    if element.VR == "FL":
+        return _limited(tuple(str(np.float32(item)) for item in items))
+    return _limited(tuple(str(item) for item in items))
+
+
+def _raw_texts(raw: RawDataElement | DataElement) -> tuple[str, ...] | None:
+    """Take the bytes of an element for text, if its VR is one of text."""
+    vr = raw.VR or dictionary_VR(raw.tag)
+    if not isinstance(raw.value, bytes) or vr not in STR_VR:
         return None
-    texts = tuple(str(item) for item in items)
-    return texts if all(len(t) <= _LONGEST_VALUE for t in texts) else None
+    return tuple(raw.value.decode("ascii", "replace").rstrip(" \0").split("\\"))
+
+
+def _limited(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if texts is None or len(texts) > _MOST_VALUES or any(len(t) > _LONGEST_VALUE for t in texts):
+        return None
+    return tuple(t if t.isascii() else unicodedata.normalize("NFC", t) for t in texts)

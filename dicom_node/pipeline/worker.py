@@ -20,7 +20,7 @@ from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.pipeline.result_files import write_results
-from dicom_node.sr_writer import BuildRequest, build_results, build_self_test, check_one_patient
+from dicom_node.sr_writer import BuildRequest, build_results, build_self_test, check_one_patient, check_other_input
 from dicom_node.storage import Database, InstanceFiles, deliveries, index
 
 
@@ -82,7 +82,6 @@ class Worker:
             raise ModelError(f"bundle {job.model} changed since the job was made", hint="send the study again to run the new bundle")
         begin = perf_counter()
         source = self._read(job)
-        check_one_patient(source)
         volume, ordered = volume_from_instances(source)
         timings["reading_s"] = perf_counter() - begin
         self._stage(job, JobStage.INFERRING)
@@ -97,9 +96,15 @@ class Worker:
         self._log.info("job_results_written", job=job.id, objects=len(stored), **{k: round(v, 3) for k, v in timings.items()})
 
     def _read(self, job: Job) -> Sequence[pydicom.Dataset]:
+        """Read all inputs through the patient gate; the model gets the first, so that the others are read without pixel data."""
         with self._database.transaction() as session:
-            paths: list[Path] = index.instance_paths(session, job.inputs[0])
-        return read_instances(paths)
+            paths: list[list[Path]] = [index.instance_paths(session, wanted) for wanted in job.inputs]
+        source = read_instances(paths[0])
+        check_one_patient(source)
+        for wanted, others in zip(job.inputs[1:], paths[1:], strict=True):
+            prior = wanted.study_instance_uid != job.inputs[0].study_instance_uid
+            check_other_input(wanted.name, source[0], read_instances(others, pixels=False), prior=prior)
+        return source
 
     def _stage(self, job: Job, stage: JobStage) -> None:
         with self._database.transaction() as session:

@@ -1,11 +1,25 @@
-"""Which rules take a study, with which series, and why."""
+"""Which rules take a study, with which series, and why.
+
+What a rule is asked, in this order; the first that stops it is its outcome, so that an outcome says that all before it was met:
+
+1. quarantined: the study mixes patients. Stops every rule.
+2. inactive: the study closed outside the rule's schedule.
+3. no-match: no instance meets `match` and `when`.
+4. hold: a hold rule that got so far; `match`, `when` and the schedule are all it is asked.
+5. held-back: a hold rule holds the study.
+6. waits, late: the study is not complete for this rule, or the rule ignores what came after its run.
+7. incomplete: the longest wait is over, and `on_incomplete` is skip or hold.
+8. unfit: an input that is not optional gets no series.
+9. waits, unfit: a prior is searched, or is not there and `on_missing` is wait or skip.
+10. after: the rule follows a result that has not come, or did not meet `after.when`.
+11. run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from dicom_node.domain.instances import Attributes
-from dicom_node.domain.matching import meets
 from dicom_node.domain.routing import (
     ConditionTrace,
     InputTrace,
@@ -18,102 +32,253 @@ from dicom_node.domain.routing import (
     SeriesTrace,
     Standing,
 )
-from dicom_node.domain.rules import Condition, Equals, Rule, Test
-from dicom_node.domain.studies import Series, Study, StudyInstance
+from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule, SeriesCheck
+from dicom_node.domain.studies import Study
+from dicom_node.routing.inputs import Choice, choose, job_input, unmet_text
+from dicom_node.routing.patients import mixed_patients
+from dicom_node.routing.priors import Current, PriorChoice, choose_priors
+from dicom_node.routing.rule_set import ReadyRule, RuleSet, Selection, ready
+from dicom_node.routing.view import StudyView
+from dicom_node.routing.wording import counted, listed
 
-_MOST_VALUES_SHOWN = 10
+_IN_FORCE = Standing(due=True)
+MATCH = "match"
+"""Name in a trace for the `match` and `when` of a rule that no input was examined of."""
 
 
 def decide(
-    rules: Sequence[Rule],
+    rules: Sequence[Rule] | RuleSet,
     study: Study,
-    standings: Mapping[str, Standing] | None = None,  # noqa: ARG001
-    priors: Sequence[PriorSearch] = (),  # noqa: ARG001
+    standings: Mapping[str, Standing] | None = None,
+    priors: Sequence[PriorSearch] = (),
+    followed: Collection[str] = (),
 ) -> Routing:
     """Apply the rules to a closed revision.
 
-    Hold rules come first: if one matches, no model runs. Otherwise every rule that matches fires, whatever the others do.
-    A rule takes the series with the most instances that meet all its conditions; with equally many, the lowest Series Number.
+    Every rule is decided by itself, but for hold rules: while one holds the study, no other runs. The order in which series and
+    instances arrived changes no decision.
+
+    Args:
+        rules: A tuple is made ready once as long as the same tuple is given, a `RuleSet` never again.
+        study: What has arrived, own results left out.
+        standings: By the name of the rule; a rule without one is due and complete. Hold rules ask for none.
+        priors: One for each input with `prior`. Without, or while it is not finished, the rule waits: ask again when it is. One that
+            is finished without a study that fits, of an input with `on_missing: wait`, waits as well, until a standing says that the
+            study is not complete (the longest wait is over) and `on_incomplete` is run.
+        followed: Rules whose `after` is met.
+
+    Returns:
+        A trace for every rule, in their order; the decisions. A rule without model that follows a result decides with an empty
+        `model`: it only sends.
     """
-    examined = [(rule, _examine(rule, study)) for rule in rules]
-    held_by = next((rule.name for rule, series in examined if rule.hold and _best(series, study)), None)
-    traces, decisions = [], []
-    for rule, series in examined:
-        best = _best(series, study)
-        outcome, reason = _outcome(rule, best, held_by)
-        traces.append(RuleTrace(rule.name, outcome, reason, (_input_trace(rule, series, best),)))
-        if outcome is Outcome.RUN and best is not None:
-            selected = _selected(rule, next(s for s in study.series if s.series_instance_uid == best.series_instance_uid), study)
-            decisions.append(RouteDecision(rule.name, rule.model, (_job_input(rule, best, selected, study),), rule.send_to))
-    return Routing(tuple(decisions), tuple(traces), held_by)
+    rule_set, view = ready(rules), StudyView(study)
+    if fault := mixed_patients(view):
+        traces = tuple(RuleTrace(r.rule.name, Outcome.QUARANTINED, fault, ()) for r in rule_set.rules)
+        return Routing((), traces, None, quarantined_because=fault)
+    case = _Case(rule_set, view, standings or {}, {(p.rule, p.input): p for p in priors}, followed)
+    matches = [[rule_set.select(r.tests, series) for series in view.series] for r in rule_set.rules]
+    held_by = next((r.rule.name for r, found in zip(rule_set.rules, matches, strict=True) if _holds(r.rule, study, found)), None)
+    decided = [_decide(case, r, found, held_by) for r, found in zip(rule_set.rules, matches, strict=True)]
+    decisions = tuple(d.decision for d in decided if d.decision is not None)
+    hold_reason = next((d.hold_reason for d in decided if d.hold_reason), "")
+    return Routing(decisions, tuple(d.trace for d in decided), held_by, hold_reason=hold_reason)
 
 
-def _job_input(rule: Rule, best: SeriesTrace, selected: Sequence[StudyInstance], study: Study) -> JobInput:
-    uids = tuple(i.sop_instance_uid for i in selected)
-    return JobInput(rule.inputs[0].name, study.study_instance_uid, best.series_instance_uid, uids)
+def missing_inputs(rules: Sequence[Rule] | RuleSet, study: Study) -> dict[str, str]:
+    """Say for each rule that matches a study which input it lacks, empty if none; optional ones and priors are not waited for.
+
+    This is what `complete_when.slots` asks. Hold rules, and rules that match nothing yet, are left out.
+    """
+    rule_set, view = ready(rules), StudyView(study)
+    missing = {}
+    for r in rule_set.rules:
+        if not r.rule.hold and any(rule_set.select(r.tests, series)[0] for series in view.series):
+            missing[r.rule.name] = _choice(rule_set, r, view).missing
+    return missing
 
 
-def _input_trace(rule: Rule, series: Sequence[SeriesTrace], best: SeriesTrace | None) -> InputTrace:
-    return InputTrace(rule.inputs[0].name, "", tuple(_explained(s, best) for s in series))
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Everything that is known of a study."""
+
+    rule_set: RuleSet
+    view: StudyView
+    standings: Mapping[str, Standing]
+    priors: Mapping[tuple[str, str], PriorSearch]
+    followed: Collection[str]
 
 
-def _examine(rule: Rule, study: Study) -> list[SeriesTrace]:
-    traces = []
-    for series in study.series:
-        conditions = tuple(_trace(condition, series, study) for condition in rule.match)
-        selected = len(_selected(rule, series, study))
-        traces.append(SeriesTrace(series.series_instance_uid, len(series.instances), selected, conditions, ""))
-    return traces
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    trace: RuleTrace
+    decision: RouteDecision | None = None
+    hold_reason: str = ""
 
 
-def _trace(condition: Condition, series: Series, study: Study) -> ConditionTrace:
-    headers = [_header(instance, study) for instance in series.instances]
-    seen = dict.fromkeys(value for header in headers for value in header.get(condition.keyword, ()))
-    wanted = " or ".join(map(_text, condition.any_of)) + "".join(f" not {_text(test)}" for test in condition.none_of)
-    matched = sum(meets(condition, header) for header in headers)
-    return ConditionTrace(condition.keyword, wanted.strip(), tuple(seen)[:_MOST_VALUES_SHOWN], matched)
+@dataclass(frozen=True, slots=True)
+class _PriorAnswer:
+    """What became of the inputs with `prior`; an outcome other than None stops the rule."""
+
+    choices: Mapping[str, PriorChoice]
+    outcome: Outcome | None
+    reason: str
 
 
-def _text(test: Test) -> str:
-    return test.text if isinstance(test, Equals) else str(test)
+def _holds(rule: Rule, study: Study, found: Sequence[Selection]) -> bool:
+    return rule.hold and not _inactive(rule, study) and any(instances for instances, _ in found)
 
 
-def _selected(rule: Rule, series: Series, study: Study) -> list[StudyInstance]:
-    return [i for i in series.instances if all(meets(c, _header(i, study)) for c in rule.match)]
+def _decide(case: _Case, r: ReadyRule, found: Sequence[Selection], held_by: str | None) -> _Decided:
+    rule, standing = r.rule, case.standings.get(r.rule.name, _IN_FORCE)
+    stop = _stopped(rule, case.view.study, found, held_by) or (_standing_stops(rule, standing) if not rule.hold else None)
+    if stop is not None:
+        return _stopped_with(rule, standing, stop, _match_trace(case.view, found))
+    choice = _choice(case.rule_set, r, case.view)
+    if choice.missing:
+        return _Decided(RuleTrace(rule.name, Outcome.UNFIT, choice.missing, choice.traces))
+    priors = _priors(case, r, choice, standing)
+    traces = _in_order(rule, choice, priors)
+    if priors.outcome is not None:
+        return _Decided(RuleTrace(rule.name, priors.outcome, priors.reason, traces))
+    inputs = _job_inputs(rule, case.view.study, choice, priors)
+    if not any(i.study_instance_uid == case.view.study.study_instance_uid for i in inputs):
+        return _Decided(RuleTrace(rule.name, Outcome.UNFIT, "no input got a series of the study itself", traces))
+    if rule.after is not None and rule.name not in case.followed:
+        return _Decided(RuleTrace(rule.name, Outcome.AFTER, _after_text(rule), traces))
+    decision = RouteDecision(
+        rule.name,
+        rule.model,
+        inputs,
+        rule.send_to,
+        rule.priority,
+        rule.shadow,
+        replaces=rule.on_late is OnLate.REPLACE and standing.ran_on > 0,
+    )
+    return _Decided(RuleTrace(rule.name, Outcome.RUN, _run_text(rule, inputs, priors, standing), traces), decision)
 
 
-def _header(instance: StudyInstance, study: Study) -> Attributes:
-    header: Mapping[str, tuple[str, ...]] = instance.attributes
-    return {**header, "CallingAET": study.calling_ae_titles, "CalledAET": study.called_ae_titles}
-
-
-def _best(series: Sequence[SeriesTrace], study: Study) -> SeriesTrace | None:
-    numbers = {s.series_instance_uid: _series_number(s) for s in study.series}
-    candidates = [s for s in series if s.selected_instances]
-    return min(candidates, key=lambda s: (-s.selected_instances, numbers[s.series_instance_uid], s.series_instance_uid), default=None)
-
-
-def _series_number(series: Series) -> int:
-    values = series.instances[0].attributes.get("SeriesNumber", ())
-    return int(values[0]) if values and values[0].strip().lstrip("-").isdigit() else 1 << 31
-
-
-def _outcome(rule: Rule, best: SeriesTrace | None, held_by: str | None) -> tuple[Outcome, str]:
-    if best is None:
-        return Outcome.NO_MATCH, "no series has an instance that meets every condition"
+def _stopped(rule: Rule, study: Study, found: Sequence[Selection], held_by: str | None) -> tuple[Outcome, str] | None:
+    if inactive := _inactive(rule, study):
+        return Outcome.INACTIVE, inactive
+    if not any(instances for instances, _ in found):
+        return Outcome.NO_MATCH, _no_match_text(found)
     if rule.hold:
         return Outcome.HOLD, "the study is kept from all models"
     if held_by:
-        return Outcome.HELD_BACK, f"would run {rule.model}, but rule {held_by} holds the study"
-    return Outcome.RUN, f"runs {rule.model} on {best.selected_instances} instances"
+        return Outcome.HELD_BACK, f"rule {held_by} holds the study"
+    return None
 
 
-def _explained(trace: SeriesTrace, best: SeriesTrace | None) -> SeriesTrace:
-    if not trace.selected_instances:
-        failed = [c.keyword for c in trace.conditions if not c.matched_instances]
-        reason = f"not met: {', '.join(failed)}" if failed else "no single instance meets every condition"
-    elif best is not None and trace.series_instance_uid == best.series_instance_uid:
-        reason = "chosen"
+def _standing_stops(rule: Rule, standing: Standing) -> tuple[Outcome, str] | None:
+    if not standing.due:
+        if standing.ran_on and rule.on_late is OnLate.IGNORE:
+            return Outcome.LATE, f"ran on revision {standing.ran_on} and ignores what came later"
+        return Outcome.WAITS, standing.reason or "the study is not complete for this rule"
+    if not standing.complete and rule.complete_when.on_incomplete is not OnIncomplete.RUN:
+        reason = standing.reason or "the longest wait is over"
+        return (
+            Outcome.INCOMPLETE,
+            f"{reason}; the rule does not run on an incomplete study (on_incomplete: {rule.complete_when.on_incomplete})",
+        )
+    return None
+
+
+def _stopped_with(rule: Rule, standing: Standing, stop: tuple[Outcome, str], traces: tuple[InputTrace, ...]) -> _Decided:
+    outcome, reason = stop
+    keeps = outcome is Outcome.INCOMPLETE and rule.complete_when.on_incomplete is OnIncomplete.HOLD
+    hold_reason = f"rule {rule.name}: {standing.reason or 'the study is incomplete'}" if keeps else ""
+    return _Decided(RuleTrace(rule.name, outcome, reason, traces), hold_reason=hold_reason)
+
+
+def _inactive(rule: Rule, study: Study) -> str:
+    if rule.active_from is not None and study.closed_at < rule.active_from:
+        return f"takes only studies that close from {rule.active_from.isoformat(' ', 'minutes')} on"
+    if rule.active_until is not None and study.closed_at >= rule.active_until:
+        return f"took only studies that closed before {rule.active_until.isoformat(' ', 'minutes')}"
+    return ""
+
+
+def _choice(rule_set: RuleSet, r: ReadyRule, view: StudyView) -> Choice:
+    """Choose the inputs of the study itself; a rule without model has nothing that a faulty series could harm."""
+    own = [i for i in r.inputs if i.slot.prior is None]
+    return choose(rule_set, own, _checks(r.rule), view.series)
+
+
+def _checks(rule: Rule) -> Sequence[SeriesCheck]:
+    return rule.checks if rule.model else ()
+
+
+def _priors(case: _Case, r: ReadyRule, choice: Choice, standing: Standing) -> _PriorAnswer:
+    wanted = [i for i in r.inputs if i.slot.prior is not None]
+    current = Current(case.view, tuple(choice.chosen.values()))
+    choices: dict[str, PriorChoice] = {}
+    stops: dict[Outcome, str] = {}
+    for one in wanted:
+        search = case.priors.get((r.rule.name, one.slot.name))
+        found = choices[one.slot.name] = choose_priors(case.rule_set, one, _checks(r.rule), current, search)
+        on_missing = one.slot.prior.on_missing if one.slot.prior else OnMissing.RUN
+        reason = f"prior {one.slot.name}: {found.trace.reason}"
+        if found.pending or (not found.inputs and on_missing is OnMissing.WAIT and standing.complete):
+            stops.setdefault(Outcome.WAITS, reason)
+        elif not found.inputs and on_missing is OnMissing.SKIP:
+            stops.setdefault(Outcome.UNFIT, reason)
+    outcome = next((o for o in (Outcome.UNFIT, Outcome.WAITS) if o in stops), None)
+    return _PriorAnswer(choices, outcome, stops[outcome] if outcome else "")
+
+
+def _in_order(rule: Rule, choice: Choice, priors: _PriorAnswer) -> tuple[InputTrace, ...]:
+    traces = {trace.name: trace for trace in choice.traces} | {name: found.trace for name, found in priors.choices.items()}
+    return tuple(traces[slot.name] for slot in rule.inputs)
+
+
+def _job_inputs(rule: Rule, study: Study, choice: Choice, priors: _PriorAnswer) -> tuple[JobInput, ...]:
+    inputs: list[JobInput] = []
+    for slot in rule.inputs:
+        if slot.name in choice.chosen:
+            inputs.append(job_input(slot.name, study.study_instance_uid, choice.chosen[slot.name]))
+        elif slot.name in priors.choices:
+            inputs += priors.choices[slot.name].inputs
+    return tuple(inputs)
+
+
+def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrace, ...]:
+    series = []
+    for one, (instances, conditions) in zip(view.series, found, strict=True):
+        reason = "meets the rule's conditions" if instances else unmet_text(_unmet(conditions))
+        series.append(SeriesTrace(one.uid, len(one.series.instances), instances.bit_count(), conditions, reason))
+    return (InputTrace(MATCH, "", tuple(series)),)
+
+
+def _no_match_text(found: Sequence[Selection]) -> str:
+    """Name what the nearest series failed: the one that fails the fewest conditions."""
+    nearest = min((_unmet(conditions) for _, conditions in found), key=len, default=None)
+    if nearest is None:
+        return "the study has no instances"
+    if not nearest:
+        return "each condition is met by some instance, but all of them by none"
+    return f"{'the nearest series' if len(found) > 1 else 'the series'} does not meet {listed(nearest)}"
+
+
+def _unmet(conditions: Sequence[ConditionTrace]) -> list[str]:
+    return [c.keyword for c in conditions if not c.matched_instances]
+
+
+def _run_text(rule: Rule, inputs: Sequence[JobInput], priors: _PriorAnswer, standing: Standing) -> str:
+    if rule.model:
+        single = len(rule.inputs) == 1
+        parts = [("" if single else f"{i.name} ") + counted(len(i.sop_instance_uids), "instance") for i in inputs]
+        text = f"runs {rule.model} on {listed(parts)}"
     else:
-        reason = f"fits too, but another series has more instances ({best.selected_instances if best else 0}) or a lower Series Number"
-    return SeriesTrace(trace.series_instance_uid, trace.instances, trace.selected_instances, trace.conditions, reason)
+        text = f"sends the result of {rule.after.model if rule.after else 'no model'} to {listed(rule.send_to)}"
+    without = [name for name, found in priors.choices.items() if not found.inputs]
+    if without:
+        text += f", without {listed(without)}"
+    if standing.reason:
+        text += f" ({'' if standing.complete else 'incomplete: '}{standing.reason})"
+    return text
+
+
+def _after_text(rule: Rule) -> str:
+    if rule.after is None:
+        return ""
+    return f"follows the result of {rule.after.model}" + (f" where {rule.after.when}" if rule.after.when else "")

@@ -9,6 +9,7 @@ import pydicom
 from dicom_node.errors import PatientMismatchError
 
 _IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
+_IDENTITY_ACROSS_STUDIES = ("PatientID", "IssuerOfPatientID")
 _MUST_AGREE_IN_RESULTS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber")
 
 
@@ -22,6 +23,32 @@ def check_one_patient(source: Sequence[pydicom.Dataset]) -> None:
     if differing:
         raise PatientMismatchError(
             f"instances of one series differ in {', '.join(differing)}", hint="correct the study at the PACS and send it again"
+        )
+
+
+def check_other_input(name: str, source: pydicom.Dataset, other: Sequence[pydicom.Dataset], *, prior: bool) -> None:
+    """Refuse a further input of a run that does not belong to the patient of the first.
+
+    One of the same study must agree in all that identifies patient and study. One of a prior study may have another name (people
+    marry); its birth date must agree where both name one.
+
+    Args:
+        name: Of the input, for the message.
+        source: An instance of the first input.
+        other: The instances of the further one, one series.
+        prior: It is of an earlier study.
+
+    Raises:
+        PatientMismatchError: naming the input and the elements that differ, not their values.
+    """
+    check_one_patient(other)
+    keywords: tuple[str, ...] = _IDENTITY
+    if prior:
+        births = {_text(source, "PatientBirthDate"), _text(other[0], "PatientBirthDate")}
+        keywords = (*_IDENTITY_ACROSS_STUDIES, *(() if "" in births else ("PatientBirthDate",)))
+    if differing := [keyword for keyword in keywords if _text(source, keyword) != _text(other[0], keyword)]:
+        raise PatientMismatchError(
+            f"input {name} differs from the first input in {', '.join(differing)}", hint="correct the study at the PACS and send it again"
         )
 
 
