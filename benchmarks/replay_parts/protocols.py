@@ -37,12 +37,18 @@ class StudyProtocol:
 LOCALIZER: Final = SeriesProtocol("Topogram", (1, 2), 10.0, ("ORIGINAL", "PRIMARY", "LOCALIZER"))
 PROTOCOLS: Final = (
     StudyProtocol(
-        "CT", "CHEST", "CT Thorax nativ", 25,
+        "CT",
+        "CHEST",
+        "CT Thorax nativ",
+        25,
         (LOCALIZER, SeriesProtocol("Lunge 5.0 B70f", (45, 70), 5.0), SeriesProtocol("Thorax 3.0 B31f", (70, 99), 3.0)),
     ),
     StudyProtocol("CT", "HEAD", "CCT nativ", 20, (LOCALIZER, SeriesProtocol("Schaedel 4.8 H30", (28, 36), 4.8))),
     StudyProtocol(
-        "CT", "ABDOMEN", "CT Abdomen KM", 15,
+        "CT",
+        "ABDOMEN",
+        "CT Abdomen KM",
+        15,
         (
             LOCALIZER,
             SeriesProtocol("Abdomen arteriell 3.0", (60, 90), 3.0),
@@ -51,7 +57,10 @@ PROTOCOLS: Final = (
         ),
     ),
     StudyProtocol(
-        "MR", "BRAIN", "MR Kopf", 20,
+        "MR",
+        "BRAIN",
+        "MR Kopf",
+        20,
         (
             SeriesProtocol("t1_se_tra", (22, 30), 5.0, ("ORIGINAL", "PRIMARY", "M", "NORM")),
             SeriesProtocol("t2_tse_tra", (22, 30), 5.0, ("ORIGINAL", "PRIMARY", "M", "NORM")),
@@ -60,7 +69,10 @@ PROTOCOLS: Final = (
         ),
     ),
     StudyProtocol(
-        "MR", "KNEE", "MR Knie", 20,
+        "MR",
+        "KNEE",
+        "MR Knie",
+        20,
         (
             SeriesProtocol("pd_tse_fs_cor", (22, 30), 3.0, ("ORIGINAL", "PRIMARY", "M"), "coronal"),
             SeriesProtocol("pd_tse_fs_tra", (24, 34), 3.0, ("ORIGINAL", "PRIMARY", "M")),
@@ -95,37 +107,91 @@ def headers(protocol: StudyProtocol, number: int, chance: Random) -> Iterator[He
     same = {**_of_study(protocol, chance), **_of_series(protocol, number, chance)}
     start, axis = chance.uniform(-400, 100), _AXIS[series.plane]
     for position in range(slices):
-        yield {keyword: tuple(value.split("\\")) if value else () for keyword, value in {**same, **_of_instance(series, position, start, axis, chance)}.items()}
+        text = {**same, **_of_instance(series, position, start, axis, chance)}
+        yield {keyword: tuple(value.split("\\")) if value else () for keyword, value in text.items()}
 
 
 def _of_study(protocol: StudyProtocol, chance: Random) -> dict[str, str]:
     manufacturer, model, software = _VENDORS[chance.randrange(len(_VENDORS))]
     return {
-        "SpecificCharacterSet": "ISO_IR 100", "PatientName": "@NAME@", "PatientID": "@PATIENT@", "IssuerOfPatientID": "HOSPITAL",
-        "PatientBirthDate": "@BORN@", "PatientSex": chance.choice("MF"), "PatientAge": "@AGE@", "PatientWeight": f"{chance.uniform(45, 120):.1f}",
-        "StudyInstanceUID": "@STUDY@", "StudyDate": "@DATE@", "StudyTime": "@TIME@", "StudyID": "1", "AccessionNumber": "@ACCESSION@",
-        "StudyDescription": protocol.description + chance.choice(("", " ", " KM", "^Standard")), "ReferringPhysicianName": "@REFERRER@",
-        "InstitutionName": "Hospital", "InstitutionalDepartmentName": "Radiology", "StationName": f"{protocol.modality}{chance.randint(1, 6)}",
-        "Manufacturer": manufacturer, "ManufacturerModelName": model, "SoftwareVersions": software, "DeviceSerialNumber": str(chance.randint(1000, 9999)),
-        "ProtocolName": protocol.description, "RequestedProcedureDescription": protocol.description, "PerformedProcedureStepID": "@ACCESSION@",
-        "PerformedProcedureStepStartDate": "@DATE@", "PerformedProcedureStepStartTime": "@TIME@", "PregnancyStatus": "4", "MedicalAlerts": "",
-    }  # fmt: skip
+        "SpecificCharacterSet": "ISO_IR 100",
+        "PatientName": "@NAME@",
+        "PatientID": "@PATIENT@",
+        "IssuerOfPatientID": "HOSPITAL",
+        "PatientBirthDate": "@BORN@",
+        "PatientSex": chance.choice("MF"),
+        "PatientAge": "@AGE@",
+        "PatientWeight": f"{chance.uniform(45, 120):.1f}",
+        "StudyInstanceUID": "@STUDY@",
+        "StudyDate": "@DATE@",
+        "StudyTime": "@TIME@",
+        "StudyID": "1",
+        "AccessionNumber": "@ACCESSION@",
+        "StudyDescription": protocol.description + chance.choice(("", " ", " KM", "^Standard")),
+        "ReferringPhysicianName": "@REFERRER@",
+        "InstitutionName": "Hospital",
+        "InstitutionalDepartmentName": "Radiology",
+        "StationName": f"{protocol.modality}{chance.randint(1, 6)}",
+        "Manufacturer": manufacturer,
+        "ManufacturerModelName": model,
+        "SoftwareVersions": software,
+        "DeviceSerialNumber": str(chance.randint(1000, 9999)),
+        "ProtocolName": protocol.description,
+        "RequestedProcedureDescription": protocol.description,
+        "PerformedProcedureStepID": "@ACCESSION@",
+        "PerformedProcedureStepStartDate": "@DATE@",
+        "PerformedProcedureStepStartTime": "@TIME@",
+        "PregnancyStatus": "4",
+        "MedicalAlerts": "",
+    }
 
 
 def _of_series(protocol: StudyProtocol, number: int, chance: Random) -> dict[str, str]:
     series = protocol.series[number]
     return {
-        "SOPClassUID": CT if protocol.modality == "CT" else MR, "Modality": protocol.modality, "BodyPartExamined": protocol.body_part,
-        "SeriesInstanceUID": f"@STUDY@.{number + 1}", "SeriesNumber": str(number + 1), "SeriesDescription": series.description, "SeriesDate": "@DATE@",
-        "SeriesTime": "@TIME@", "FrameOfReferenceUID": "@STUDY@.0", "PositionReferenceIndicator": "", "PatientPosition": "HFS",
-        "ImageType": "\\".join(series.image_type), "ImageOrientationPatient": _DIRECTIONS[series.plane], "SliceThickness": f"{series.spacing_mm:g}",
-        "PixelSpacing": "0.7421875\\0.7421875", "Rows": "512", "Columns": "512", "BitsAllocated": "16", "BitsStored": "12", "HighBit": "11",
-        "PixelRepresentation": "0", "SamplesPerPixel": "1", "PhotometricInterpretation": "MONOCHROME2", "RescaleIntercept": "-1024", "RescaleSlope": "1",
-        "RescaleType": "HU", "KVP": chance.choice(("80", "100", "120")), "DataCollectionDiameter": "500", "ReconstructionDiameter": "380",
-        "ConvolutionKernel": chance.choice(("B31f", "B70f", "STANDARD")), "FilterType": "0", "GantryDetectorTilt": "0", "RotationDirection": "CW",
-        "ExposureTime": "500", "FocalSpots": "1.2", "DistanceSourceToDetector": "1085.6", "DistanceSourceToPatient": "595", "TableHeight": "151",
-        "ContrastBolusAgent": chance.choice(("", "Imeron 350")), "ScanOptions": "FAST", "SpiralPitchFactor": "1.2", "CTDIvol": "6.72",
-    }  # fmt: skip
+        "SOPClassUID": CT if protocol.modality == "CT" else MR,
+        "Modality": protocol.modality,
+        "BodyPartExamined": protocol.body_part,
+        "SeriesInstanceUID": f"@STUDY@.{number + 1}",
+        "SeriesNumber": str(number + 1),
+        "SeriesDescription": series.description,
+        "SeriesDate": "@DATE@",
+        "SeriesTime": "@TIME@",
+        "FrameOfReferenceUID": "@STUDY@.0",
+        "PositionReferenceIndicator": "",
+        "PatientPosition": "HFS",
+        "ImageType": "\\".join(series.image_type),
+        "ImageOrientationPatient": _DIRECTIONS[series.plane],
+        "SliceThickness": f"{series.spacing_mm:g}",
+        "PixelSpacing": "0.7421875\\0.7421875",
+        "Rows": "512",
+        "Columns": "512",
+        "BitsAllocated": "16",
+        "BitsStored": "12",
+        "HighBit": "11",
+        "PixelRepresentation": "0",
+        "SamplesPerPixel": "1",
+        "PhotometricInterpretation": "MONOCHROME2",
+        "RescaleIntercept": "-1024",
+        "RescaleSlope": "1",
+        "RescaleType": "HU",
+        "KVP": chance.choice(("80", "100", "120")),
+        "DataCollectionDiameter": "500",
+        "ReconstructionDiameter": "380",
+        "ConvolutionKernel": chance.choice(("B31f", "B70f", "STANDARD")),
+        "FilterType": "0",
+        "GantryDetectorTilt": "0",
+        "RotationDirection": "CW",
+        "ExposureTime": "500",
+        "FocalSpots": "1.2",
+        "DistanceSourceToDetector": "1085.6",
+        "DistanceSourceToPatient": "595",
+        "TableHeight": "151",
+        "ContrastBolusAgent": chance.choice(("", "Imeron 350")),
+        "ScanOptions": "FAST",
+        "SpiralPitchFactor": "1.2",
+        "CTDIvol": "6.72",
+    }
 
 
 def _of_instance(series: SeriesProtocol, position: int, start: float, axis: int, chance: Random) -> dict[str, str]:
@@ -133,9 +199,22 @@ def _of_instance(series: SeriesProtocol, position: int, start: float, axis: int,
     place[axis] = start + position * series.spacing_mm
     moment = f"{101500 + position}.{chance.randint(100000, 999999)}"
     return {
-        "SOPInstanceUID": f"@STUDY@.{position + 1}", "InstanceNumber": str(position + 1), "AcquisitionNumber": "1", "AcquisitionDate": "@DATE@",
-        "AcquisitionTime": moment, "ContentDate": "@DATE@", "ContentTime": moment, "InstanceCreationDate": "@DATE@", "InstanceCreationTime": moment,
-        "ImagePositionPatient": "\\".join(f"{value:.6g}" for value in place), "SliceLocation": f"{place[axis]:.6g}",
-        "XRayTubeCurrent": str(chance.randint(80, 400)), "Exposure": str(chance.randint(40, 200)), "WindowCenter": "40\\-600", "WindowWidth": "400\\1200",
-        "SmallestImagePixelValue": "0", "LargestImagePixelValue": str(chance.randint(1500, 3000)), "TableSpeed": "46",
-    }  # fmt: skip
+        "SOPInstanceUID": f"@STUDY@.{position + 1}",
+        "InstanceNumber": str(position + 1),
+        "AcquisitionNumber": "1",
+        "AcquisitionDate": "@DATE@",
+        "AcquisitionTime": moment,
+        "ContentDate": "@DATE@",
+        "ContentTime": moment,
+        "InstanceCreationDate": "@DATE@",
+        "InstanceCreationTime": moment,
+        "ImagePositionPatient": "\\".join(f"{value:.6g}" for value in place),
+        "SliceLocation": f"{place[axis]:.6g}",
+        "XRayTubeCurrent": str(chance.randint(80, 400)),
+        "Exposure": str(chance.randint(40, 200)),
+        "WindowCenter": "40\\-600",
+        "WindowWidth": "400\\1200",
+        "SmallestImagePixelValue": "0",
+        "LargestImagePixelValue": str(chance.randint(1500, 3000)),
+        "TableSpeed": "46",
+    }

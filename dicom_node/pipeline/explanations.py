@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from dicom_node.domain.instances import ReceivedInstance
-from dicom_node.domain.routing import PriorSearch, Routing, RuleTrace
+from dicom_node.domain.routing import PriorSearch, Routing
 from dicom_node.domain.rules import Rule
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance
 from dicom_node.errors import StudyError
 from dicom_node.pipeline.headers import received_instance
+from dicom_node.routing import trace_from_record
 from dicom_node.storage import Database, index, queries
 from dicom_node.storage.queries import RevisionSummary
-
-_TRACES: TypeAdapter[tuple[RuleTrace, ...]] = TypeAdapter(tuple[RuleTrace, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ def study_of_revision(database: Database, study_instance_uid: str, revision: Rev
 
 def routing_of_revision(revision: RevisionSummary) -> Routing:
     """Return the traces that were stored when the rules decided; decisions are in them as outcomes."""
-    return Routing((), _TRACES.validate_python(revision.traces), revision.held_by)
+    return Routing((), tuple(map(trace_from_record, revision.traces)), revision.held_by)
 
 
 def no_priors(rules: Iterable[Rule], reason: str) -> tuple[PriorSearch, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dicom_node.config.cases_schema import CaseHeader, Completeness, RuleCase, SeriesCase, WantedRule, prior_names, series_names
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.routing import Outcome, PriorSearch, RouteDecision, Routing, Standing
-from dicom_node.domain.rules import InputSlot, OnLate, Orientation, Rule
+from dicom_node.domain.rules import OnLate, Orientation, Rule
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance
 from dicom_node.routing.decide import decide
 
@@ -53,7 +53,7 @@ def judge(rules: Sequence[Rule], case: RuleCase) -> Verdict:
     """Decide on the study of a case, and compare."""
     study = _study(case)
     priors = _priors(case, study)
-    routing = decide(rules, study, _standings(case, rules), tuple(_searches(rules, study, priors)))
+    routing = decide(rules, study, _standings(case, rules), tuple(_searches(rules, priors)))
     names = dict(_names(case))
     return Verdict(tuple(_differences(case, routing, names)), routing, names)
 
@@ -98,10 +98,16 @@ def _of_decision(wanted: WantedRule, decision: RouteDecision, names: Mapping[str
 def _study(case: RuleCase) -> Study:
     revision = 2 if case.completeness is Completeness.LATE else 1
     because = ClosedBecause.MAX_WAIT if case.completeness is Completeness.INCOMPLETE else ClosedBecause.QUIET
-    header = _attributes(case.header)
+    header = _common(case)
     closed_at = _study_date(header) or CASE_CLOSED_AT
     series = tuple(_series(_STUDY, number, one, header) for number, one in enumerate(case.series, start=1))
     return Study(_STUDY, revision, closed_at, because, case.senders, series, case.called)
+
+
+def _common(case: RuleCase) -> Attributes:
+    """Make what all series share; a study without a Patient ID has no priors, so one that the case has priors for gets one."""
+    given = _attributes(case.header)
+    return {"PatientID": ("CASE",), **given} if case.priors else given
 
 
 def _priors(case: RuleCase, study: Study) -> list[Study]:
@@ -110,28 +116,18 @@ def _priors(case: RuleCase, study: Study) -> list[Study]:
     for number, prior in enumerate(case.priors, start=1):
         at = study.closed_at - timedelta(days=prior.days_before)
         uid = f"{_STUDY}.{number}"
-        header = {**_attributes(case.header), "StudyDate": (f"{at:%Y%m%d}",), "StudyTime": (f"{at:%H%M%S}",), **_attributes(prior.header)}
+        header = {**_common(case), "StudyDate": (f"{at:%Y%m%d}",), "StudyTime": (f"{at:%H%M%S}",), **_attributes(prior.header)}
         series = tuple(_series(uid, position, one, header) for position, one in enumerate(prior.series, start=1))
         found.append(Study(uid, 1, at, ClosedBecause.QUIET, case.senders, series, case.called))
     return sorted(found, key=lambda one: one.closed_at, reverse=True)
 
 
-def _searches(rules: Sequence[Rule], study: Study, priors: Sequence[Study]) -> Iterator[PriorSearch]:
+def _searches(rules: Sequence[Rule], priors: Sequence[Study]) -> Iterator[PriorSearch]:
+    """Answer every input that looks for priors with all that the case has: which of them it takes is the decision's."""
     for rule in rules:
         for slot in rule.inputs:
             if slot.prior is not None:
-                fitting = tuple(prior for prior in priors if _fits(slot, study, prior))[: slot.prior.most]
-                yield PriorSearch(rule.name, slot.name, fitting, finished=True, reason=f"{len(fitting)} of the case's {len(priors)} fit")
-
-
-def _fits(slot: InputSlot, study: Study, prior: Study) -> bool:
-    if slot.prior is None or study.closed_at - prior.closed_at > slot.prior.within:
-        return False
-    return all(_values(study, keyword) & _values(prior, keyword) for keyword in slot.prior.same)
-
-
-def _values(study: Study, keyword: str) -> set[str]:
-    return {value.strip(" \0") for s in study.series for i in s.instances for value in i.attributes.get(keyword, ())}
+                yield PriorSearch(rule.name, slot.name, tuple(priors), finished=True, reason=f"the case has {len(priors)}")
 
 
 def _standings(case: RuleCase, rules: Sequence[Rule]) -> dict[str, Standing] | None:

@@ -34,8 +34,7 @@ class Examined:
     def trace(self, reason: str, study_instance_uid: str = "") -> SeriesTrace:
         """Make the trace of it."""
         series = self.candidate.series
-        count = len(series.series.instances)
-        return SeriesTrace(series.uid, count, self.candidate.count, self.conditions, reason, study_instance_uid)
+        return SeriesTrace(series.uid, series.count, self.candidate.count, self.conditions, reason, study_instance_uid)
 
 
 @dataclass(frozen=True, slots=True)

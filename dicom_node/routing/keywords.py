@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dicom_node.domain.rules import Rule
+from dicom_node.domain.rules import Preference, Rule
 
-READ_ALWAYS = frozenset(
-    {
-        "AcquisitionDate",
-        "AcquisitionDateTime",
-        "AcquisitionTime",
-        "ContentDate",
-        "ContentTime",
-        "FrameOfReferenceUID",
-        "ImageOrientationPatient",
-        "ImagePositionPatient",
-        "InstanceNumber",
-        "IssuerOfPatientID",
-        "NumberOfFrames",
-        "PatientID",
-        "SOPClassUID",
-        "SeriesDate",
-        "SeriesNumber",
-        "SeriesTime",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "StudyDate",
-        "StudyTime",
-    }
-)
+_PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
+_ORDER = ("SeriesNumber", "StudyDate", "StudyTime")
+_GEOMETRY = ("ImageOrientationPatient", "ImagePositionPatient", "NumberOfFrames", "SliceThickness", "SpacingBetweenSlices")
+_AGE = ("AcquisitionDate", "AcquisitionDateTime", "AcquisitionTime", "SeriesDate", "SeriesTime")
+
+READ_ALWAYS = frozenset({*_PATIENT, *_ORDER, *_GEOMETRY})
 """What the decision itself reads: the patient, the order of series, and the geometry of slices."""
 
 
@@ -42,6 +24,8 @@ def _of_rule(rule: Rule) -> Iterator[str]:
     yield from (condition.keyword for condition in rule.match)
     for slot in rule.inputs:
         yield from (condition.keyword for condition in slot.match)
+        if Preference.NEWEST in slot.prefer:
+            yield from _AGE
         if slot.prior is not None:
             yield from slot.prior.same
     if rule.when:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.domain.instances import Attributes
 from dicom_node.domain.rules import Orientation
 from dicom_node.routing.view import InstanceSet, SeriesView
 
@@ -119,7 +118,7 @@ def _plane(series: SeriesView, cosines: Sequence[float], members: InstanceSet) -
     normal = _normal(cosines)
     if normal is None:
         return None
-    positions = sorted(p for header in series.headers(members) if (p := _position(header, normal)) is not None)
+    positions = sorted(p for values in series.each("ImagePositionPatient", members) if (p := _position(values, normal)) is not None)
     if not positions:
         return None
     nearest = max(range(3), key=lambda axis: abs(normal[axis]))
@@ -135,8 +134,8 @@ def _normal(cosines: Sequence[float]) -> _Vector | None:
     return (x / length, y / length, z / length) if length > 0.5 else None  # 1 for the unit vectors that the standard asks for
 
 
-def _position(header: Attributes, normal: _Vector) -> float | None:
-    place = _numbers(header.get("ImagePositionPatient", ()), 3)
+def _position(values: Sequence[str], normal: _Vector) -> float | None:
+    place = _numbers(values, 3)
     return place[0] * normal[0] + place[1] * normal[1] + place[2] * normal[2] if place else None
 
 

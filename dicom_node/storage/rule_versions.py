@@ -80,6 +80,7 @@ def in_force(session: Session, digest: str, at: datetime) -> int | None:
     """Tell the version that a decision was made by; None if it is older than the history.
 
     Args:
+        session: Of a transaction.
         digest: Of the rules, as the decision recorded it.
         at: When it was made; rules that came back have several versions of one digest.
     """

@@ -37,7 +37,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the diff
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def apply(
+def apply(  # noqa: PLR0913, PLR0917 - an option each
     draft: Draft, comment: Comment, config: ConfigPath = DEFAULT_CONFIG, replay: Replay = None, dry_run: DryRun = False, yes: Yes = False
 ) -> None:
     """Check a draft, show what it changes, put it in the place of the rules file, and reload the running node.
@@ -53,7 +53,7 @@ def apply(
         return
     if not yes and sys.stdin.isatty():
         typer.confirm("Apply?", abort=True)
-    _bring_into_force(config, fresh, comment)
+    _bring_into_force(fresh, comment)
 
 
 def rollback(version: Version, comment: Comment, config: ConfigPath = DEFAULT_CONFIG, dry_run: DryRun = False, yes: Yes = False) -> None:
@@ -72,7 +72,7 @@ def rollback(version: Version, comment: Comment, config: ConfigPath = DEFAULT_CO
         if not sys.stdin.isatty():
             raise ConfigError("nobody can be asked here", hint="add --yes if you mean it")
         typer.confirm(f"Go back to version {version}?", abort=True)
-    _bring_into_force(config, fresh, f"rollback to version {version}: {comment}")
+    _bring_into_force(fresh, f"rollback to version {version}: {comment}")
 
 
 def _show(fresh: Configuration, name: str) -> None:
@@ -81,7 +81,7 @@ def _show(fresh: Configuration, name: str) -> None:
     print_difference(compare_rules(old.rules, fresh.rules_file))
 
 
-def _bring_into_force(config: Path, fresh: Configuration, comment: str) -> None:
+def _bring_into_force(fresh: Configuration, comment: str) -> None:
     pid = supervisor_pid(fresh.data_dir)
     if pid is not None:
         _check_reload(fresh)

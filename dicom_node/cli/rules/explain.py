@@ -39,7 +39,7 @@ Calling = Annotated[str, typer.Option("--calling-aet", help="Who would send the 
 Called = Annotated[str, typer.Option("--called-aet", help="To which title of the node.")]
 
 
-def explain(  # noqa: PLR0913 - an option each
+def explain(  # noqa: PLR0913, PLR0917 - an option each
     what: What,
     config: ConfigPath = DEFAULT_CONFIG,
     rules: Draft = None,

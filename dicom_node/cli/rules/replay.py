@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +39,7 @@ class Window:
     processes: int | None = None
 
 
-def replay(  # noqa: PLR0913 - an option each
+def replay(  # noqa: PLR0913, PLR0917 - an option each
     rules: Draft,
     days: Days = 30,
     config: ConfigPath = DEFAULT_CONFIG,

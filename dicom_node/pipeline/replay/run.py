@@ -14,7 +14,7 @@ from dicom_node.config.rules_schema import RulesFile
 from dicom_node.domain.routing import Routing
 from dicom_node.domain.rules import Rule
 from dicom_node.pipeline.replay.compare import Tally
-from dicom_node.routing import decide
+from dicom_node.routing import RuleSet, StudyView, decisions
 from dicom_node.routing.keywords import keywords_read
 from dicom_node.storage import Database, study_headers
 from dicom_node.storage.study_headers import DecidedThen, KeptStudy
@@ -67,9 +67,12 @@ class _Replayer:
     def __init__(self, request: ReplayRequest) -> None:
         self._request = request
         self._database = Database(request.database)
-        self._active, self._draft = (replayable(file, ignore_schedule=request.ignore_schedule) for file in (request.active, request.draft))
-        self._keywords = keywords_read((*self._active, *self._draft))
-        self._following = {rule.name for rule in self._active if rule.after is not None}
+        active, draft = (replayable(file, ignore_schedule=request.ignore_schedule) for file in (request.active, request.draft))
+        self._active = RuleSet(active)
+        self._kept = kept_decisions(active, draft)
+        self._draft = RuleSet([rule for rule in draft if rule.name not in self._kept], beside=self._active)
+        self._keywords = keywords_read((*active, *draft))
+        self._following = {rule.name for rule in active if rule.after is not None}
 
     def tally(self, chunk: tuple[int, int]) -> Tally:
         """Decide on the studies of a range of ids."""
@@ -85,8 +88,10 @@ class _Replayer:
         self._database.close()
 
     def _add(self, tally: Tally, kept: KeptStudy) -> Routing:
-        study = kept.study(self._keywords)
-        before, after = decide(self._active, study), decide(self._draft, study)
+        view = StudyView(kept.columns(self._keywords))
+        before, changed = decisions(self._active, view), decisions(self._draft, view)
+        same = (decision for decision in before.decisions if decision.rule in self._kept)
+        after = replace(changed, decisions=(*same, *changed.decisions))
         tally.add(kept.study_instance_uid, before, after)
         return before
 
@@ -126,6 +131,17 @@ def replayable(file: RulesFile, *, ignore_schedule: bool) -> tuple[Rule, ...]:
         asked = replace(rule, inputs=own or rule.inputs)
         rules.append(replace(asked, active_from=None, active_until=None) if ignore_schedule else asked)
     return tuple(rules)
+
+
+def kept_decisions(active: Sequence[Rule], draft: Sequence[Rule]) -> frozenset[str]:
+    """Name the rules that need not be asked twice: both files have them alike, and hold the same studies back.
+
+    Every rule decides by itself, but for hold rules; those are always asked.
+    """
+    if [rule for rule in active if rule.hold] != [rule for rule in draft if rule.hold]:
+        return frozenset()
+    before = {rule.name: rule for rule in active}
+    return frozenset(rule.name for rule in draft if not rule.hold and before.get(rule.name) == rule)
 
 
 def _tallies(request: ReplayRequest, chunks: Sequence[Sequence[int]], processes: int | None) -> Iterator[Tally]:
