@@ -57,13 +57,23 @@ class SeriesCase(Section):
         return self
 
 
+def _check_some(value: tuple[SeriesCase, ...]) -> tuple[SeriesCase, ...]:
+    if not value:
+        raise ValueError("a study has at least one series")
+    return value
+
+
+SeriesCases = Annotated[tuple[SeriesCase, ...], AfterValidator(_check_some)]
+"""At least one; pydantic's own least length would complain of faulty series as of missing ones."""
+
+
 class PriorCase(Section):
     """An earlier study of the patient."""
 
     name: str = Field("", description="What `inputs` call it before the slash; default: `prior-` and its number, from 1.")
     days_before: float = Field(ge=0, description="How long before the case's study, days.")
     header: CaseHeader = Field({}, description="Header elements of every instance, over those of the case's study.")
-    series: tuple[SeriesCase, ...] = Field(min_length=1, description="Its series.")
+    series: SeriesCases = Field(description="Its series, at least one.")
 
 
 class WantedRule(Section):
@@ -87,7 +97,7 @@ class RuleCase(Section):
     senders: tuple[str, ...] = Field((), description="AE titles that sent it: CallingAET.")
     called: tuple[str, ...] = Field((), description="Titles of the node that it was sent to: CalledAET.")
     header: CaseHeader = Field({}, description="Header elements of every instance.")
-    series: tuple[SeriesCase, ...] = Field(min_length=1, description="Its series.")
+    series: SeriesCases = Field(description="Its series, at least one.")
     priors: tuple[PriorCase, ...] = Field((), description="Earlier studies of the patient that the node holds.")
     completeness: Completeness = Field(Completeness.COMPLETE, description="`complete`, `incomplete` or `late`.")
     runs: tuple[str, ...] | None = Field(None, description="Every rule that runs; default: those of `rules` with outcome run.")
@@ -106,7 +116,7 @@ class RuleCase(Section):
 class CasesFile(Section):
     """The whole of rules.test.yaml."""
 
-    cases: tuple[RuleCase, ...] = Field(min_length=1, description="Studies and what the rules must make of them.")
+    cases: tuple[RuleCase, ...] = Field(description="Studies and what the rules must make of them.")
 
 
 def series_names(series: tuple[SeriesCase, ...]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-from dicom_node.config import load_snapshot
+from dicom_node.config import Configuration, load_snapshot
+from dicom_node.config.rules_schema import RulesFile
 from dicom_node.errors import StorageError
 
 SNAPSHOT = "configuration.json"
@@ -53,7 +54,18 @@ def ask_for_reload(pid: int) -> None:
 
 def active_rules_digest(data_dir: Path) -> str:
     """Return the digest of the rules that the node runs on, or last ran on; empty if it never ran or cannot be read."""
+    snapshot = _snapshot(data_dir)
+    return snapshot.rules_digest if snapshot else ""
+
+
+def active_rules(data_dir: Path) -> RulesFile | None:
+    """Return the rules that the node runs on, or last ran on; None if it never ran or cannot be read."""
+    snapshot = _snapshot(data_dir)
+    return snapshot.rules_file if snapshot else None
+
+
+def _snapshot(data_dir: Path) -> Configuration | None:
     try:
-        return load_snapshot((data_dir / "run" / SNAPSHOT).read_text("utf-8")).rules_digest
+        return load_snapshot((data_dir / "run" / SNAPSHOT).read_text("utf-8"))
     except (OSError, ValueError):
-        return ""
+        return None

@@ -105,9 +105,11 @@ def _study(case: RuleCase) -> Study:
 
 
 def _common(case: RuleCase) -> Attributes:
-    """Make what all series share; a study without a Patient ID has no priors, so one that the case has priors for gets one."""
+    """Make what all series share; a study without Patient ID and date has no priors, so one that the case has priors for gets them."""
     given = _attributes(case.header)
-    return {"PatientID": ("CASE",), **given} if case.priors else given
+    if not case.priors:
+        return given
+    return {"PatientID": ("CASE",), "StudyDate": (f"{CASE_CLOSED_AT:%Y%m%d}",), "StudyTime": (f"{CASE_CLOSED_AT:%H%M%S}",), **given}
 
 
 def _priors(case: RuleCase, study: Study) -> list[Study]:
