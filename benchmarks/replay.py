@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import sqlite3
 import tempfile
 from dataclasses import asdict, dataclass
@@ -30,7 +31,10 @@ class Figures:
     """What was measured.
 
     Attributes:
+        cpu_seconds: Of all processes, their start among it: what tells on a machine that others use too.
+        load: Runnable processes on the machine, mean of the last minute, when the replay began.
         bare_seconds: One process reads the packed rows and does nothing with them.
+        ratio: CPU seconds to those of the bare loop.
         instance_rows_a_second: One process reads rows of instances and does nothing with them.
         instance_rows_seconds: What reading those of all studies would take at that speed.
     """
@@ -38,6 +42,8 @@ class Figures:
     built: Built
     processes: int
     seconds: float
+    cpu_seconds: float
+    load: float
     studies_a_second: float
     bare_seconds: float
     ratio: float
@@ -67,42 +73,51 @@ def _measure(path: Path, arguments: argparse.Namespace) -> Figures:
     bare_seconds = _read(path, "SELECT study_id, revision, closed_at, content FROM study_headers")
     rows_seconds = _read(path, "SELECT series_id, calling_ae_title, called_ae_title, attributes FROM instance")
     request = ReplayRequest(f"sqlite:///{path}", active, "0" * 64, draft, now - timedelta(days=31))
-    start = perf_counter()
+    load, start, cpu_start = os.getloadavg()[0], perf_counter(), _cpu_seconds()
     replayed = run_replay(request, lambda _total: lambda _done: None, arguments.processes)
-    seconds = perf_counter() - start
+    seconds, cpu_seconds = perf_counter() - start, _cpu_seconds() - cpu_start
     if replayed.tally.studies != built.studies:
         raise SystemExit(f"{replayed.tally.studies} of {built.studies} studies were decided on")
     return Figures(
         built,
         arguments.processes,
         seconds,
+        cpu_seconds,
+        load,
         built.studies / seconds,
         bare_seconds,
-        seconds / bare_seconds,
+        cpu_seconds / bare_seconds,
         replayed.tally.changed,
         built.instance_rows / rows_seconds,
         built.instances / (built.instance_rows / rows_seconds) if built.instance_rows else 0.0,
     )
 
 
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 def _read(path: Path, statement: str) -> float:
+    """Return the CPU seconds of reading."""
     connection = sqlite3.connect(path)
-    start = perf_counter()
+    start = _cpu_seconds()
     for _ in connection.execute(statement):
         pass
-    seconds = perf_counter() - start
+    seconds = _cpu_seconds() - start
     connection.close()
     return seconds
 
 
 def _as_text(figures: Figures) -> str:
-    built = figures.built
+    built, rate = figures.built, f"{figures.instance_rows_a_second:.0f} a second of CPU"
     return (
         f"{built.studies} studies, {built.series} series, {built.instances} instances, index of {built.size_bytes / 2**20:.0f} MiB "
         f"({built.instance_rows} instance rows), {platform.machine()}, {figures.processes} processes\n"
-        f"replay: {figures.seconds:.1f} s, {figures.studies_a_second:.0f} studies/s, {figures.changed} studies would change\n"
-        f"bare loop over the same rows, one process: {figures.bare_seconds:.2f} s; ratio {figures.ratio:.1f}\n"
-        f"instance rows instead: {figures.instance_rows_a_second:.0f} a second to read them only, {figures.instance_rows_seconds:.0f} s"
+        f"replay: {figures.seconds:.1f} s at load {figures.load:.1f}, {figures.studies_a_second:.0f} studies/s, "
+        f"{figures.cpu_seconds:.1f} s of CPU, {figures.changed} studies would change\n"
+        f"bare loop over the same rows: {figures.bare_seconds:.2f} s of CPU; ratio {figures.ratio:.1f}\n"
+        f"instance rows instead: {rate} to read them only, {figures.instance_rows_seconds:.0f} s"
     )
 
 

@@ -9,9 +9,10 @@ from enum import Enum
 
 from pydantic import BaseModel
 
-from dicom_node.config.rules_schema import RulesFile
+from dicom_node.config.rules_schema import RuleSection, RulesFile
 
 _UNITS = ((31557600, "y"), (604800, "w"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_ORDER = tuple(RuleSection.model_fields)
 NOT_SET = "not set"
 
 
@@ -90,9 +91,15 @@ def compare_rules(old: RulesFile, new: RulesFile) -> RulesDiff:
 
 def _changes(old: object, new: object) -> tuple[OptionChange, ...]:
     before, after = dict(_options(old)), dict(_options(new))
-    names = [*before, *(name for name in after if name not in before)]
+    names = sorted({**before, **after}, key=_place)
     pairs = ((name, before.get(name, NOT_SET), after.get(name, NOT_SET)) for name in names)
     return tuple(OptionChange(name, was, now) for name, was, now in pairs if was != now)
+
+
+def _place(option: str) -> int:
+    """Order options as the configuration reference lists them; those of one section stay as they stand in the files."""
+    section = option.partition(".")[0]
+    return _ORDER.index(section) if section in _ORDER else len(_ORDER)
 
 
 def _options(value: object, path: str = "") -> Iterator[tuple[str, str]]:

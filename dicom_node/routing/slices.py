@@ -135,8 +135,14 @@ def _normal(cosines: Sequence[float]) -> _Vector | None:
 
 
 def _position(values: Sequence[str], normal: _Vector) -> float | None:
-    place = _numbers(values, 3)
-    return place[0] * normal[0] + place[1] * normal[1] + place[2] * normal[2] if place else None
+    """Return the place along the normal; None if the values are no three finite numbers. Asked of every slice of every study."""
+    if len(values) != 3:
+        return None
+    try:
+        place = float(values[0]) * normal[0] + float(values[1]) * normal[1] + float(values[2]) * normal[2]
+    except ValueError:
+        return None
+    return place if math.isfinite(place) else None
 
 
 def _numbers(values: Sequence[str], count: int) -> list[float] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -39,9 +39,9 @@ class KeptStudy:
     closed_because: ClosedBecause
     content: bytes
 
-    def columns(self, keywords: Collection[str]) -> StudyColumns:
-        """Unpack it with these elements only."""
-        senders, receivers, series = _unpacked(self.content, keywords)
+    def columns(self) -> StudyColumns:
+        """Unpack it; an element is read when it is asked for."""
+        senders, receivers, series = _unpacked(self.content)
         closed = (self.closed_at, self.closed_because)
         return StudyColumns(self.study_instance_uid, self.revision, *closed, senders, series, receivers)
 
@@ -156,20 +156,51 @@ def _column(values: Sequence[_Values]) -> object:
     return {"values": list(distinct), "at": [distinct[value] for value in values]}
 
 
-def _unpacked(content: bytes, keywords: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[SeriesColumns, ...]]:
-    lines = dict([line.split(" ", 1) for line in zlib.decompress(content).decode().split("\n")])  # a list: faster than a generator
-    found = {name: json.loads(lines[name]) for name in (_SERIES, _SENDERS, _RECEIVERS, *keywords) if name in lines}
-    kept: list[list[Any]] = found.pop(_SERIES)
-    senders, receivers = tuple(found.pop(_SENDERS)), tuple(found.pop(_RECEIVERS))
-    series = (
-        SeriesColumns(uid, count, {k: _header_column(columns[number]) for k, columns in found.items() if columns[number] is not None})
-        for number, (uid, count) in enumerate(kept)
-    )
-    return senders, receivers, tuple(series)
+def _unpacked(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[SeriesColumns, ...]]:
+    lines = _Lines(zlib.decompress(content).decode())
+    kept = lines.read(_SERIES)
+    series = tuple(SeriesColumns(uid, count, _ColumnsOfSeries(lines, number)) for number, (uid, count) in enumerate(kept))
+    return tuple(lines.read(_SENDERS)), tuple(lines.read(_RECEIVERS)), series
 
 
-def _header_column(column: Any) -> HeaderColumn:
-    if isinstance(column, list):
-        return (tuple(column),), None
-    at = column.get("at")
-    return tuple([None if value is None else tuple(value) for value in column["values"]]), at
+class _Lines:
+    """The lines of a packed study, each read when it is asked for."""
+
+    __slots__ = ("_read", "_texts")
+
+    def __init__(self, text: str) -> None:
+        self._texts = dict([line.split(" ", 1) for line in text.split("\n")])  # a list: faster than a generator
+        self._read: dict[str, list[Any]] = {}
+
+    def read(self, name: str) -> list[Any]:
+        """Return what a line holds; KeyError if there is none."""
+        found = self._read.get(name)
+        if found is None:
+            found = self._read[name] = json.loads(self._texts[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._texts if name[0] != "#")
+
+
+class _ColumnsOfSeries(Mapping[str, HeaderColumn]):
+    """The columns of one series of a packed study."""
+
+    __slots__ = ("_lines", "_number")
+
+    def __init__(self, lines: _Lines, number: int) -> None:
+        self._lines, self._number = lines, number
+
+    def __getitem__(self, keyword: str) -> HeaderColumn:
+        column = self._lines.read(keyword)[self._number]
+        if column is None:
+            raise KeyError(keyword)
+        if isinstance(column, list):
+            return (tuple(column),), None
+        return tuple([None if value is None else tuple(value) for value in column["values"]]), column.get("at")
+
+    def __iter__(self) -> Iterator[str]:
+        return (keyword for keyword in self._lines if self._lines.read(keyword)[self._number] is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from dicom_node.config.loader import RulesText, load_past_rules
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance
 from dicom_node.routing import RuleSet, StudyView, decide, decisions
-from dicom_node.routing.keywords import keywords_read
 from dicom_node.storage.study_headers import KeptStudy, pack
 
 RULES = """\
@@ -39,7 +38,6 @@ rules:
     model: m
 """
 SETS = RuleSet(tuple(rule.to_rule() for rule in load_past_rules(RulesText("rules", RULES)).rules))
-KEYWORDS = keywords_read(r.rule for r in SETS.rules)
 VALUES = {
     "Modality": ["CT", "MR", ""],
     "PatientID": ["1", "1", "1", "QA"],
@@ -78,7 +76,7 @@ def kept(study: Study) -> KeptStudy:
 @given(studies())
 @settings(max_examples=150, deadline=None)
 def test_kept_headers_say_what_the_instances_say(study: Study) -> None:
-    columns = kept(study).columns(VALUES)
+    columns = kept(study).columns()
     assert (columns.calling_ae_titles, columns.called_ae_titles) == (study.calling_ae_titles, study.called_ae_titles)
     given_view, kept_view = StudyView(study), StudyView(columns)
     assert [(v.uid, v.count, v.number) for v in given_view.series] == [(v.uid, v.count, v.number) for v in kept_view.series]
@@ -92,7 +90,7 @@ def test_kept_headers_say_what_the_instances_say(study: Study) -> None:
 @settings(max_examples=300, deadline=None)
 def test_rules_decide_on_kept_headers_as_on_the_instances(study: Study) -> None:
     wanted = decide(SETS, study)
-    found = decisions(SETS, StudyView(kept(study).columns(KEYWORDS)))
+    found = decisions(SETS, StudyView(kept(study).columns()))
     assert found.held_by == wanted.held_by
     assert found.quarantined_because == wanted.quarantined_because
     assert found.decisions == wanted.decisions
@@ -101,6 +99,6 @@ def test_rules_decide_on_kept_headers_as_on_the_instances(study: Study) -> None:
 def test_headers_without_variety_take_one_entry_a_series() -> None:
     instances = tuple(StudyInstance(str(n), "", Path(), {"Modality": ("CT",), "InstanceNumber": (str(n),)}) for n in range(50))
     study = Study("1", 1, datetime(2024, 1, 2, tzinfo=UTC), ClosedBecause.QUIET, (), (Series("1.1", instances),), ())
-    [series] = kept(study).columns({"Modality", "InstanceNumber"}).series
+    [series] = kept(study).columns().series
     assert series.columns["Modality"] == ((("CT",),), None)
     assert len(series.columns["InstanceNumber"][0]) == 50

@@ -51,7 +51,7 @@ def diff(first: First = "", second: Second = "", config: ConfigPath = DEFAULT_CO
 
 
 def history(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, as_json: AsJson = False) -> None:
-    """List the versions of the rules that were in force, newest first."""
+    """List the versions of the rules that were in force, newest first; a star stands by the one that the node runs on, or last ran on."""
     configuration, database = opened(config)
     with database.reading() as session:
         found = rule_versions.history(session, limit)
@@ -61,8 +61,8 @@ def history(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, as_json: AsJ
         return
     active = active_rules_digest(configuration.data_dir)
     current = next((v.version for v in found if v.digest == active), None)
-    rows = [("*" if v.version == current else "", v.version, v.at, v.author, v.digest[:12], v.comment) for v in found]
-    print_table(("", "version", "in force since", "author", "digest", "comment"), rows, nothing="No rules were in force yet.")
+    rows = [(f"{v.version} *" if v.version == current else v.version, v.at, v.author, v.digest[:12], v.comment) for v in found]
+    print_table(("version", "in force since", "author", "digest", "comment"), rows, nothing="No rules were in force yet.")
 
 
 def print_difference(difference: RulesDiff) -> None:

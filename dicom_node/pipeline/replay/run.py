@@ -15,7 +15,6 @@ from dicom_node.domain.routing import Routing
 from dicom_node.domain.rules import Rule
 from dicom_node.pipeline.replay.compare import Tally
 from dicom_node.routing import RuleSet, StudyView, decisions
-from dicom_node.routing.keywords import keywords_read
 from dicom_node.storage import Database, study_headers
 from dicom_node.storage.study_headers import DecidedThen, KeptStudy
 
@@ -71,7 +70,6 @@ class _Replayer:
         self._active = RuleSet(active)
         self._kept = kept_decisions(active, draft)
         self._draft = RuleSet([rule for rule in draft if rule.name not in self._kept], beside=self._active)
-        self._keywords = keywords_read((*active, *draft))
         self._following = {rule.name for rule in active if rule.after is not None}
 
     def tally(self, chunk: tuple[int, int]) -> Tally:
@@ -88,7 +86,7 @@ class _Replayer:
         self._database.close()
 
     def _add(self, tally: Tally, kept: KeptStudy) -> Routing:
-        view = StudyView(kept.columns(self._keywords))
+        view = StudyView(kept.columns())
         before, changed = decisions(self._active, view), decisions(self._draft, view)
         same = (decision for decision in before.decisions if decision.rule in self._kept)
         after = replace(changed, decisions=(*same, *changed.decisions))
