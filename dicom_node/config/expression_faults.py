@@ -21,11 +21,14 @@ _FIELDS = {
     "Measurement": ("value", "unit"),
     "Segment": ("volume_ml",),
 }
-_FUNCTIONS = ("present", "finding", "matches", "startsWith", "endsWith", "contains", "size", "exists", "all", "int", "double", "string")
-_TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*)|(?P<string>[rR]?[bB]?[rR]?(?:\"{3}(?s:(?:\\.|.)*?)\"{3}|'{3}(?s:(?:\\.|.)*?)'{3}"""
-    r"""|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'))|(?P<name>[A-Za-z_]\w*)|(?P<mark>\S)"""
+_PRESENT = 'present() takes one keyword in quotes, such as present("SliceThickness")'
+_FUNCTIONS = ("matches", "startsWith", "endsWith", "contains", "size", "exists", "all", "int", "double", "string")
+_RAW = r"""(?:[bB]?[rR]|[rR][bB])(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|\"[^\"\n]*\"|'[^'\n]*')"""
+_PLAIN = (
+    r"""[bB]?(?:\"{3}(?s:(?:\\.|.)*?)\"{3}|'{3}(?s:(?:\\.|.)*?)'{3}"""
+    r"""|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"""
 )
+_TOKEN = re.compile(rf"(?P<comment>//[^\n]*)|(?P<string>{_RAW}|{_PLAIN})|(?P<name>[A-Za-z_]\w*)|(?P<mark>\S)")
 
 
 class ExpressionFault(ValueError):  # noqa: N818 - the family of configuration faults
@@ -47,8 +50,14 @@ class _Token:
     at: int
 
 
-def faults_of_engine(text: str, message: str) -> list[str]:
-    """Turn the engine's message into one sentence a fault."""
+def faults_of_engine(text: str, message: str, *, of_result: bool) -> list[str]:
+    """Turn the engine's message into one sentence a fault.
+
+    Args:
+        text: The expression.
+        message: As the engine gives it.
+        of_result: The expression is one of `after.when`.
+    """
     found = _ENGINE_FAULT.findall(message)
     if not found:
         if "recursion limit" in message:
@@ -58,7 +67,7 @@ def faults_of_engine(text: str, message: str) -> list[str]:
     faults = []
     for line, column, what in found:
         place = f"line {line}, column {column}: " if several else f"column {column}: "
-        faults.append(place + _in_our_words(text, what.removesuffix(" [INVALID_ARGUMENT]")))
+        faults.append(place + _in_our_words(text, what.removesuffix(" [INVALID_ARGUMENT]"), of_result=of_result))
     return faults
 
 
@@ -83,7 +92,7 @@ def checked_tokens(text: str, literal: Callable[[str], str]) -> frozenset[str]:
         arguments = list(_arguments(tokens, number))
         if token.text == "present" and arguments:
             keyword = literal(arguments[0].text) if len(arguments) == 1 and arguments[0].kind == "string" else ""
-            problem = keyword_problem(keyword) if keyword else 'present() takes one keyword in quotes, such as present("SliceThickness")'
+            problem = keyword_problem(keyword) if keyword else _PRESENT
             problems += [f"column {token.at + 1}: {problem}"] if problem else []
             keywords.add(keyword)
         elif token.text == "matches" and arguments and arguments[-1].kind == "string":
@@ -100,6 +109,8 @@ def _arguments(tokens: Sequence[_Token], number: int) -> Iterator[_Token]:
     """Yield what stands between the parentheses behind a name."""
     depth = 0
     for token in tokens[number + 1 :]:
+        if depth == 0 and token.text != "(":
+            return
         depth += (token.text in "([{") - (token.text in ")]}") if token.kind == "mark" else 0
         if depth == 0:
             return
@@ -107,9 +118,9 @@ def _arguments(tokens: Sequence[_Token], number: int) -> Iterator[_Token]:
             yield token
 
 
-def _in_our_words(text: str, what: str) -> str:
+def _in_our_words(text: str, what: str, *, of_result: bool) -> str:
     if found := _UNDECLARED.search(what):
-        return _undeclared(text, found[1])
+        return _undeclared(text, found[1].partition(".")[0], of_result=of_result)
     if found := _OVERLOAD.search(what):
         return _overload(found[1].strip("_"), found[2].strip("()"))
     if found := _FIELD.search(what):
@@ -123,21 +134,27 @@ def _in_our_words(text: str, what: str) -> str:
     return what
 
 
-def _undeclared(text: str, name: str) -> str:
-    if name == "result" or re.search(r"\bresult\b", text):
-        return f"{name!r} is not known here; `when` sees DICOM keywords, `after.when` sees `result`"
-    near = difflib.get_close_matches(name, _FUNCTIONS, n=1, cutoff=0.75)
+def _undeclared(text: str, name: str, *, of_result: bool) -> str:
     if re.search(rf"\b{re.escape(name)}\s*\(", text):
-        return f"{name!r} is no function" + (f", did you mean {near[0]!r}?" if near else f"; functions are {', '.join(_FUNCTIONS)}")
+        known = (*_FUNCTIONS, "finding" if of_result else "present")
+        if name in known:
+            return _PRESENT if name == "present" else f"{name}() is called with too few or too many arguments"
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        return f"{name!r} is no function" + (f", did you mean {near[0]!r}?" if near else f"; functions are {', '.join(known)}")
+    if of_result:
+        element = f"{name!r} is an element of the header" if element_of(name) else f"{name!r} is not known"
+        return f"{element}; `after.when` sees `result`, a text stands in quotes"
+    if name == "result":
+        return "'result' is known to `after.when` only; `when` sees DICOM keywords"
     problem = keyword_problem(name)
-    if not problem:
-        return f"{name!r} is an element of the header; `after.when` sees `result`"
     return problem if element_of(name) is not None or "did you mean" in problem else f"{problem}; a text stands in quotes"
 
 
 def _overload(operator: str, types: str) -> str:
     operator = operator.removeprefix("@")
-    fault = f"{operator!r} cannot be applied to {types}"
+    if operator == "present":
+        return _PRESENT
+    fault = f"{operator!r} cannot be applied to {types or 'nothing'}"
     hints = {
         "double, int": "write the number with a decimal point, such as 3.0",
         "int, double": "write the number without a decimal point, such as 3",

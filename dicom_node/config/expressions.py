@@ -67,17 +67,11 @@ class Expression:
         return answer
 
     def _evaluate(self, attributes: Attributes) -> tuple[bool, str]:
-        data: dict[str, object] = {}
-        unread: dict[str, str] = {}
-        present = set()
-        for keyword in self.keywords:
-            values = cleaned(attributes.get(keyword, ()))
-            if values:
-                present.add(keyword)
-            _convert(element_of(keyword), values, data, unread)
-        token = _present.set(frozenset(present))
+        read = {keyword: _read(keyword, attributes.get(keyword, ())) for keyword in self.keywords}
+        data = {keyword: value.converted for keyword, value in read.items() if value.converted is not None}
+        token = _present.set(frozenset(keyword for keyword, value in read.items() if value.present))
         try:
-            return _outcome(self._program, data, unread)
+            return _outcome(self._program, data, {keyword: value.problem for keyword, value in read.items()})
         finally:
             _present.reset(token)
 
@@ -129,7 +123,7 @@ def _compiled(text: str, environment: cel.Env) -> tuple[cel.Expression, frozense
     except UnicodeEncodeError as error:
         raise ExpressionFault([f"column {error.start + 1}: half of a surrogate pair is no character"]) from None
     except (RuntimeError, ValueError, UnicodeError) as error:
-        raise ExpressionFault(faults_of_engine(text, str(error))) from None
+        raise ExpressionFault(faults_of_engine(text, str(error), of_result=environment is not _header_environment())) from None
     keywords = checked_tokens(text, lambda literal: str(environment.compile(literal).eval(data={}).value()))
     if program.return_type() != cel.Type.BOOL:
         kind = program.return_type().name().lower()
@@ -139,10 +133,9 @@ def _compiled(text: str, environment: cel.Env) -> tuple[cel.Expression, frozense
 
 def _outcome(program: cel.Expression, data: Mapping[str, object], unread: Mapping[str, str]) -> tuple[bool, str]:
     try:
-        value = program.eval(data=data)
-        answer = value.value()
-        if value.type() == cel.Type.BOOL:
-            return bool(answer), "" if answer else "the expression is false"
+        answer = program.eval(data=data).value()
+        if isinstance(answer, bool):
+            return answer, "" if answer else "the expression is false"
     except Exception as error:  # noqa: BLE001 - whatever the engine makes of a stranger's values must not stop a decision
         answer = str(error)
     return False, _reason(str(answer), unread)
@@ -152,7 +145,7 @@ def _reason(text: str, unread: Mapping[str, str]) -> str:
     """Say in our words why a value is unknown."""
     missing = text.partition('No value with name "')[2].partition('"')[0]
     if missing:
-        return unread.get(missing, f"{missing} has no value")
+        return unread.get(missing) or f"{missing} has no value"
     if "Key not found in map" in text:
         return f"the result has no {text.rpartition(' : ')[2]}"
     if "Iteration budget" in text:
@@ -160,19 +153,36 @@ def _reason(text: str, unread: Mapping[str, str]) -> str:
     return "cannot be computed: " + text.partition(": ")[2].removesuffix(" [INTERNAL]").lower()
 
 
-def _convert(element: Element | None, values: tuple[str, ...], data: dict[str, object], unread: dict[str, str]) -> None:
-    """Give the engine what its type of the element needs; without, the engine takes it as unknown."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An element's value as the engine gets it.
+
+    Attributes:
+        converted: None where the engine is to take it as unknown.
+        problem: Why it is unknown.
+    """
+
+    present: bool
+    converted: object
+    problem: str = ""
+
+
+@lru_cache(maxsize=4096)  # the expressions of many rules ask for the same values
+def _read(keyword: str, values: tuple[str, ...]) -> _Read:
+    values = cleaned(values)
+    element = element_of(keyword)
     if element is None:
-        return
+        return _Read(bool(values), None, f"{keyword} is not known")
     converted = [_typed(element, value) for value in values]
     if any(value is None for value in converted):
-        unread[element.keyword] = f"{element.keyword} is no {element.kind.value}"
-    elif element.is_list:
-        data[element.keyword] = converted
-    elif len(converted) == 1:
-        data[element.keyword] = converted[0]
-    elif converted:
-        unread[element.keyword] = f"{element.keyword} has {len(converted)} values, the dictionary allows one"
+        return _Read(present=True, converted=None, problem=f"{keyword} is no {element.kind.value}")
+    if element.is_list:
+        return _Read(bool(values), converted)
+    if len(values) > 1:
+        return _Read(present=True, converted=None, problem=f"{keyword} has {len(values)} values, the dictionary allows one")
+    return (
+        _Read(present=True, converted=converted[0]) if values else _Read(present=False, converted=None, problem=f"{keyword} has no value")
+    )
 
 
 def _typed(element: Element, value: str) -> str | int | float | None:

@@ -31,7 +31,7 @@ class RuleSection(Section):
     """One rule."""
 
     name: Name = Field(description="Name in lists, traces and job keys.")
-    match: Match = Field(description="DICOM keywords and the values wanted; `!VALUE` excludes.")
+    match: Match = Field(description="DICOM keywords and what is wanted of each: values, ranges, patterns, presence.")
     when: When = Field("", description="CEL expression over the header of each instance, beside `match`.")
     complete_when: CompleteWhenSection = Field(default_factory=CompleteWhenSection, description="When the study is complete.")
     hold: bool = Field(default=False, description="Keep matching studies from all models.")
@@ -60,6 +60,16 @@ class RuleSection(Section):
             raise ValueError("a hold rule keeps studies from all models: leave model and send_to out")
         if not self.hold and not self.model and not (self.after and self.send_to):
             raise ValueError("model is missing (or hold: true, to keep matching studies from all models)")
+        return self
+
+    @model_validator(mode="after")
+    def _check_first_input(self) -> RuleSection:
+        first = next(iter(self.inputs), None)
+        if first is not None and (self.inputs[first].prior or self.inputs[first].optional):
+            what = "comes from an earlier study" if self.inputs[first].prior else "is optional"
+            raise ValueError(f"input {first!r} stands first, which is the one that results refer to, and {what}: put another one first")
+        if both := [name for name, section in self.inputs.items() if section.prior and section.optional]:
+            raise ValueError(f"input {both[0]!r} has prior and optional: leave optional out, prior.on_missing says what happens without it")
         return self
 
     def to_rule(self) -> Rule:

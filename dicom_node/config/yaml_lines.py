@@ -91,26 +91,29 @@ def _composed(text: str, name: str) -> tuple[yaml.Node | None, object, list[Faul
     loader = _SafeLoader(text)
     try:
         root = loader.get_single_node()
-        misread = list(_misread(root, []))
+        misread = list(_misread(root, [], set()))
         faults = [Fault(name, node.start_mark.line + 1, path_text(location), *words) for location, node, words in misread]
         for _, node, _ in misread:
             node.value = f"{node.tag} {node.value}".strip() if node.tag.startswith("!") else node.value
             node.tag = _TEXT
-        _find_repeated_keys(name, root, [], faults)  # before values are made: that copies merged keys into the nodes
+        faults.extend(_repeated_keys(name, root, [], set()))  # before values are made: that copies merged keys into the nodes
         return root, (None if root is None else loader.construct_document(root)), faults
     finally:
         loader.dispose()
 
 
-def _misread(node: yaml.Node | None, location: list[str | int]) -> Iterator[_Misread]:
+def _misread(node: yaml.Node | None, location: list[str | int], seen: set[int]) -> Iterator[_Misread]:
+    if id(node) in seen:
+        return  # an alias: said where it is anchored
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.tag == _INT:
                 key.tag = _TEXT  # no option is named by a number; as text it can be found again
-            yield from _misread(value, [*location, str(key.value)])
+            yield from _misread(value, [*location, str(key.value)], seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            yield from _misread(value, [*location, number])
+            yield from _misread(value, [*location, number], seen)
     elif isinstance(node, yaml.ScalarNode) and node.tag.startswith("!"):
         yield location, node, ("YAML takes a word that begins with ! for a tag, not for a value", f'write "{node.tag}" in quotes')
     elif isinstance(node, yaml.ScalarNode) and node.tag in (_INT, _FLOAT) and _ODD_NUMBER.fullmatch(node.value):
@@ -131,18 +134,21 @@ def _hint(line: str, problem: str) -> str:
     return ""
 
 
-def _find_repeated_keys(file: str, node: yaml.Node | None, location: list[str | int], faults: list[Fault]) -> None:
+def _repeated_keys(file: str, node: yaml.Node | None, location: list[str | int], seen: set[int]) -> Iterator[Fault]:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
             here = [*location, str(key.value)]
-            if key.value in seen:
-                faults.append(Fault(file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one"))
-            seen.add(key.value)
-            _find_repeated_keys(file, value, here, faults)
+            if here[-1] in keys:
+                yield Fault(file, key.start_mark.line + 1, path_text(here), "is given twice", "keep one")
+            keys.add(str(key.value))
+            yield from _repeated_keys(file, value, here, seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            _find_repeated_keys(file, value, [*location, number], faults)
+            yield from _repeated_keys(file, value, [*location, number], seen)
 
 
 def path_text(location: Sequence[str | int]) -> str:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from dicom_node.domain.elements import Kind, kind_of
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.rules import Condition, Equals, Matches, Presence, Test, Within
-from dicom_node.domain.values import Span, cleaned, number, person_name, span
+from dicom_node.domain.values import Span, cleaned, person_name, span
 
 _Values: TypeAlias = tuple[str, ...]
 _Passes: TypeAlias = Callable[[str], bool]
@@ -33,6 +33,13 @@ def meets(condition: Condition, attributes: Attributes) -> bool:
     return compiled.decide(values) if answer is None else answer
 
 
+def prepare(conditions: Iterable[Condition]) -> None:
+    """Make the tests of conditions ready, so that the first study does not wait for a thousand patterns to be compiled."""
+    for condition in conditions:
+        if id(condition) not in _compiled:
+            _remember(condition)
+
+
 class _Compiled:
     """A condition with its tests made ready, and the answers it gave for values seen before."""
 
@@ -42,8 +49,8 @@ class _Compiled:
         kind = kind_of(condition.keyword)
         self.condition = condition
         self.remembered: dict[_Values, bool] = {}
-        self._wanted = _any_test(condition.any_of, kind)
-        self._excluded = _any_test(condition.none_of, kind)
+        self._wanted = _any_test(condition.any_of, kind) if condition.any_of else None
+        self._excluded = _any_test(condition.none_of, kind) if condition.none_of else None
         self._presence = condition.presence
 
     def decide(self, values: _Values) -> bool:
@@ -56,9 +63,16 @@ class _Compiled:
     def _answer(self, values: _Values) -> bool:
         if self._presence is not None and bool(values) is not (self._presence is Presence.PRESENT):
             return False
-        if any(self._excluded(value) for value in values):
-            return False
-        return not self.condition.any_of or any(self._wanted(value) for value in values)
+        if self._excluded is not None:
+            for value in values:
+                if self._excluded(value):
+                    return False
+        if self._wanted is None:
+            return True
+        for value in values:  # noqa: SIM110 - a generator costs more than most tests
+            if self._wanted(value):
+                return True
+        return False
 
 
 _compiled: dict[int, _Compiled] = {}
@@ -83,6 +97,8 @@ def _any_test(tests: Iterable[Test], kind: Kind) -> _Passes:
             others.append(_matches(test.pattern) if isinstance(test, Matches) else _within(test, kind))
     if not others:
         return texts.__contains__ if kind is not Kind.NAME else lambda value: person_name(value) in texts
+    if not texts and len(others) == 1:
+        return others[0]
     return lambda value: _canonical(value, kind) in texts or any(passes(value) for passes in others)
 
 
@@ -96,18 +112,19 @@ def _equal(text: str, kind: Kind) -> _Passes | None:
         return None
     if kind.is_moment or kind is Kind.AGE:
         return lambda value: (seen := span(kind, value)) is not None and wanted[0] <= seen[0] and seen[1] <= wanted[1]
-    return lambda value: number(value) == wanted[0]
+    return lambda value: (seen := span(kind, value)) is not None and seen[0] == wanted[0]
 
 
 def _matches(pattern: str) -> _Passes:
     re2 = import_module("re2")  # not needed by processes that decide nothing
     options = re2.Options()
     options.log_errors = False
+    options.never_capture = True
     try:
         search = re2.compile(pattern, options).search
     except re2.error:
         return _never  # the configuration refuses such a pattern
-    return lambda value: search(value) is not None
+    return lambda value: search(value.encode("utf-8", "replace")) is not None  # a str would be counted through, letter by letter
 
 
 def _never(_value: str) -> bool:

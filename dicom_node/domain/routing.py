@@ -55,6 +55,7 @@ class SeriesTrace:
         selected_instances: Instances that met every condition.
         reason: One sentence: chosen, or why not.
         study_instance_uid: Of a prior; empty for the study itself.
+        series_number: As people know the series; None if it has none.
     """
 
     series_instance_uid: str
@@ -63,6 +64,7 @@ class SeriesTrace:
     conditions: tuple[ConditionTrace, ...]
     reason: str
     study_instance_uid: str = ""
+    series_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

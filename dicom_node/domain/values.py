@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TypeAlias
 
 from dicom_node.domain.elements import Kind
@@ -25,7 +25,8 @@ _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _MOST_DIGITS = 64
 
 
-def cleaned(values: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=4096)  # the conditions of a thousand rules ask for the same values
+def cleaned(values: tuple[str, ...]) -> tuple[str, ...]:
     """Take padding off, leave empty values out, and compose letters (NFC)."""
     stripped = (v.strip(" \0") for v in values)
     return tuple(v if v.isascii() else unicodedata.normalize("NFC", v) for v in stripped if v)
@@ -53,6 +54,7 @@ def person_name(text: str) -> str:
     return "=".join(group.rstrip("^ ").strip() for group in text.split("=")).rstrip("=")
 
 
+@lru_cache(maxsize=4096)
 def span(kind: Kind, text: str) -> Span | None:
     """Read what a text names, as first and last point on a line; None if it is nothing of that kind.
 

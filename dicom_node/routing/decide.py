@@ -29,12 +29,11 @@ from dicom_node.domain.routing import (
     RouteDecision,
     Routing,
     RuleTrace,
-    SeriesTrace,
     Standing,
 )
-from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule, SeriesCheck
+from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
 from dicom_node.domain.studies import Study, StudyColumns
-from dicom_node.routing.inputs import Choice, choose, job_input, unmet_text
+from dicom_node.routing.inputs import Choice, choose, job_input, series_trace
 from dicom_node.routing.patients import mixed_patients
 from dicom_node.routing.priors import Current, PriorChoice, choose_priors
 from dicom_node.routing.rule_set import ReadyRule, RuleSet, Selection, ready
@@ -48,7 +47,7 @@ MATCH = "match"
 
 def decide(
     rules: Sequence[Rule] | RuleSet,
-    study: Study,
+    study: Study | StudyView,
     standings: Mapping[str, Standing] | None = None,
     priors: Sequence[PriorSearch] = (),
     followed: Collection[str] = (),
@@ -60,7 +59,7 @@ def decide(
 
     Args:
         rules: A tuple is made ready once as long as the same tuple is given, a `RuleSet` never again.
-        study: What has arrived, own results left out.
+        study: What has arrived, own results left out; a `StudyView` of it where several sets of rules are asked.
         standings: By the name of the rule; a rule without one is due and complete. Hold rules ask for none.
         priors: One for each input with `prior`. Without, or while it is not finished, the rule waits: ask again when it is. One that
             is finished without a study that fits, of an input with `on_missing: wait`, waits as well, until a standing says that the
@@ -71,13 +70,14 @@ def decide(
         A trace for every rule, in their order; the decisions. A rule without model that follows a result decides with an empty
         `model`: it only sends.
     """
-    rule_set, view = ready(rules), StudyView(study)
+    rule_set, view = ready(rules), study if isinstance(study, StudyView) else StudyView(study)
+    view.forget_answers()
     if fault := mixed_patients(view):
         traces = tuple(RuleTrace(r.rule.name, Outcome.QUARANTINED, fault, ()) for r in rule_set.rules)
         return Routing((), traces, None, quarantined_because=fault)
     case = _Case(rule_set, view, standings or {}, {(p.rule, p.input): p for p in priors}, followed)
     matches = [[rule_set.select(r.tests, series) for series in view.series] for r in rule_set.rules]
-    held_by = next((r.rule.name for r, found in zip(rule_set.rules, matches, strict=True) if _holds(r.rule, study, found)), None)
+    held_by = next((r.rule.name for r, found in zip(rule_set.rules, matches, strict=True) if _holds(r.rule, view.study, found)), None)
     decided = [_decide(case, r, found, held_by) for r, found in zip(rule_set.rules, matches, strict=True)]
     decisions = tuple(d.decision for d in decided if d.decision is not None)
     hold_reason = next((d.hold_reason for d in decided if d.hold_reason), "")
@@ -108,8 +108,9 @@ def missing_inputs(rules: Sequence[Rule] | RuleSet, study: Study) -> dict[str, s
     rule_set, view = ready(rules), StudyView(study)
     missing = {}
     for r in rule_set.rules:
-        if not r.rule.hold and any(rule_set.select(r.tests, series)[0] for series in view.series):
-            missing[r.rule.name] = _choice(rule_set, r, view).missing
+        found = [rule_set.select(r.tests, series) for series in view.series]
+        if not r.rule.hold and any(instances for instances, _ in found):
+            missing[r.rule.name] = choose(rule_set, r, view, found).missing
     return missing
 
 
@@ -140,7 +141,7 @@ class _PriorAnswer:
     reason: str
 
 
-def _holds(rule: Rule, study: Study, found: Sequence[Selection]) -> bool:
+def _holds(rule: Rule, study: Study | StudyColumns, found: Sequence[Selection]) -> bool:
     return rule.hold and not _inactive(rule, study) and any(instances for instances, _ in found)
 
 
@@ -149,7 +150,7 @@ def _decide(case: _Case, r: ReadyRule, found: Sequence[Selection], held_by: str 
     stop = _stopped(rule, case.view.study, found, held_by) or (_standing_stops(rule, standing) if not rule.hold else None)
     if stop is not None:
         return _stopped_with(rule, standing, stop, _match_trace(case.view, found))
-    choice = _choice(case.rule_set, r, case.view)
+    choice = choose(case.rule_set, r, case.view, found)
     if choice.missing:
         return _Decided(RuleTrace(rule.name, Outcome.UNFIT, choice.missing, choice.traces))
     priors = _priors(case, r, choice, standing)
@@ -214,24 +215,13 @@ def _inactive(rule: Rule, study: Study | StudyColumns) -> str:
     return ""
 
 
-def _choice(rule_set: RuleSet, r: ReadyRule, view: StudyView) -> Choice:
-    """Choose the inputs of the study itself; a rule without model has nothing that a faulty series could harm."""
-    own = [i for i in r.inputs if i.slot.prior is None]
-    return choose(rule_set, own, _checks(r.rule), view.series)
-
-
-def _checks(rule: Rule) -> Sequence[SeriesCheck]:
-    return rule.checks if rule.model else ()
-
-
 def _priors(case: _Case, r: ReadyRule, choice: Choice, standing: Standing) -> _PriorAnswer:
-    wanted = [i for i in r.inputs if i.slot.prior is not None]
     current = Current(case.view, tuple(choice.chosen.values()))
     choices: dict[str, PriorChoice] = {}
     stops: dict[Outcome, str] = {}
-    for one in wanted:
+    for one in r.priors:
         search = case.priors.get((r.rule.name, one.slot.name))
-        found = choices[one.slot.name] = choose_priors(case.rule_set, one, _checks(r.rule), current, search)
+        found = choices[one.slot.name] = choose_priors(case.rule_set, one, r.checks, current, search)
         on_missing = one.slot.prior.on_missing if one.slot.prior else OnMissing.RUN
         reason = f"prior {one.slot.name}: {found.trace.reason}"
         if found.pending or (not found.inputs and on_missing is OnMissing.WAIT and standing.complete):
@@ -258,10 +248,7 @@ def _job_inputs(rule: Rule, study: Study | StudyColumns, choice: Choice, priors:
 
 
 def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrace, ...]:
-    series = []
-    for one, (instances, conditions) in zip(view.series, found, strict=True):
-        reason = "meets the rule's conditions" if instances else unmet_text(_unmet(conditions))
-        series.append(SeriesTrace(one.uid, one.count, instances.bit_count(), conditions, reason))
+    series = [series_trace(one, selection, "meets the rule's conditions") for one, selection in zip(view.series, found, strict=True)]
     return (InputTrace(MATCH, "", tuple(series)),)
 
 

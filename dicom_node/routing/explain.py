@@ -78,7 +78,14 @@ def trace_from_record(record: Mapping[str, Any]) -> RuleTrace:
 def _series_from_record(record: Mapping[str, Any]) -> SeriesTrace:
     conditions = tuple(ConditionTrace(c["keyword"], c["wanted"], tuple(c["seen"]), c["matched_instances"]) for c in record["conditions"])
     counts = (record["instances"], record["selected_instances"])
-    return SeriesTrace(record["series_instance_uid"], *counts, conditions, record["reason"], record.get("study_instance_uid", ""))
+    return SeriesTrace(
+        record["series_instance_uid"],
+        *counts,
+        conditions,
+        record["reason"],
+        record.get("study_instance_uid", ""),
+        record.get("series_number"),
+    )
 
 
 def _input_lines(trace: InputTrace, depth: int, told: set[tuple[str, str, str, str]]) -> Iterator[Line]:
@@ -100,7 +107,8 @@ def _series_text(group: Sequence[SeriesTrace]) -> str:
     of_prior = f" of prior study {first.study_instance_uid}" if first.study_instance_uid else ""
     uids = ", ".join(s.series_instance_uid for s in group[:_MOST_UIDS_NAMED])
     if len(group) == 1:
-        return f"series {uids}{of_prior}: {first.selected_instances} of {counted(first.instances, 'instance')} - {first.reason}"
+        name = f"series {uids}" if first.series_number is None else f"series {first.series_number} ({uids})"
+        return f"{name}{of_prior}: {first.selected_instances} of {counted(first.instances, 'instance')} - {first.reason}"
     more = f" and {len(group) - _MOST_UIDS_NAMED} more" if len(group) > _MOST_UIDS_NAMED else ""
     selected, instances = sum(s.selected_instances for s in group), sum(s.instances for s in group)
     return f"{len(group)} series ({uids}{more}){of_prior}: {selected} of {instances} instances - {first.reason}"

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from dicom_node.domain.routing import ConditionTrace, InputTrace, JobInput, SeriesTrace
 from dicom_node.domain.rules import InputSlot, SeriesCheck
 from dicom_node.routing.preference import Candidate, by_preference, why_not
-from dicom_node.routing.rule_set import ReadyInput, RuleSet
+from dicom_node.routing.rule_set import ReadyInput, ReadyRule, RuleSet, Selection
 from dicom_node.routing.series_checks import series_fault
 from dicom_node.routing.slices import Slices, slices_of
-from dicom_node.routing.view import SeriesView
+from dicom_node.routing.view import SeriesView, StudyView
 from dicom_node.routing.wording import counted, listed, mm
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One series against one input.
+    """One series of a prior against one input.
 
     Attributes:
         fault: Why it does not fit; empty if it does.
@@ -31,10 +31,10 @@ class Examined:
     conditions: tuple[ConditionTrace, ...]
     fault: str
 
-    def trace(self, reason: str, study_instance_uid: str = "") -> SeriesTrace:
+    def trace(self, reason: str, study_instance_uid: str) -> SeriesTrace:
         """Make the trace of it."""
         series = self.candidate.series
-        return SeriesTrace(series.uid, series.count, self.candidate.count, self.conditions, reason, study_instance_uid)
+        return SeriesTrace(series.uid, series.count, self.candidate.count, self.conditions, reason, study_instance_uid, series.number_shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +55,77 @@ def examine(rule_set: RuleSet, ready: ReadyInput, checks: Sequence[SeriesCheck],
     """Ask a series everything that an input wants of it, besides being the preferred one."""
     instances, conditions = rule_set.select(ready.tests, series)
     candidate = Candidate(series, instances)
-    return Examined(candidate, conditions, _fault(ready.slot, checks, candidate, conditions))
+    unmet = [c.keyword for c in conditions if not c.matched_instances]
+    return Examined(candidate, conditions, _fault(ready.slot, checks, candidate) if instances else unmet_text(unmet))
 
 
-def choose(rule_set: RuleSet, inputs: Sequence[ReadyInput], checks: Sequence[SeriesCheck], series: Sequence[SeriesView]) -> Choice:
-    """Choose a series for each input."""
-    examined = [[examine(rule_set, ready, checks, one) for one in series] for ready in inputs]
+def choose(rule_set: RuleSet, ready: ReadyRule, view: StudyView, met: Sequence[Selection]) -> Choice:
+    """Choose a series for each input of a rule that comes from the study itself.
+
+    Args:
+        rule_set: The set that the rule is of.
+        ready: The rule.
+        view: The study.
+        met: For each series what met `match` and `when` of the rule.
+    """
+    selections = [met if i.tests == ready.tests else [rule_set.select(i.tests, one) for one in view.series] for i in ready.own]
+    key = (ready.kind, *(instances for found in selections for instances, _ in found))
+    verdict = view.remembered.get(key)
+    if not isinstance(verdict, _Verdict):
+        candidates = [[Candidate(one, s[0]) for one, s in zip(view.series, found, strict=True)] for found in selections]
+        verdict = view.remembered[key] = _judge(ready, candidates)
+    traces = []
+    for i, found, reason, reasons in zip(ready.own, selections, verdict.input_reasons, verdict.series_reasons, strict=True):
+        series = [series_trace(one, s, told) for one, s, told in zip(view.series, found, reasons, strict=True)]
+        traces.append(InputTrace(i.slot.name, reason, tuple(series)))
+    return Choice(verdict.chosen, tuple(traces), verdict.missing)
+
+
+def series_trace(series: SeriesView, selection: Selection, reason: str) -> SeriesTrace:
+    """Make the trace of a series of the study itself; without an instance that met all conditions they are the reason."""
+    instances, conditions = selection
+    told = reason if instances else unmet_text([c.keyword for c in conditions if not c.matched_instances])
+    return SeriesTrace(series.uid, series.count, instances.bit_count(), conditions, told, "", series.number_shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a kind of rule makes of given instances, whatever conditions selected them.
+
+    Attributes:
+        chosen: By the name of the input.
+        series_reasons: For each input and series; empty where no instance was given.
+    """
+
+    chosen: Mapping[str, Candidate]
+    missing: str
+    input_reasons: tuple[str, ...]
+    series_reasons: tuple[tuple[str, ...], ...]
+
+
+def _judge(ready: ReadyRule, candidates: Sequence[Sequence[Candidate]]) -> _Verdict:
+    slots = [i.slot for i in ready.own]
+    faults = [[_fault(slot, ready.checks, c) for c in found] for slot, found in zip(slots, candidates, strict=True)]
     fitting = [
-        by_preference(ready.slot, [e.candidate for e in found if not e.fault]) for ready, found in zip(inputs, examined, strict=True)
+        by_preference(slot, [c for c, fault in zip(found, wrong, strict=True) if c.instances and not fault])
+        for slot, found, wrong in zip(slots, candidates, faults, strict=True)
     ]
-    places = assign([[c.series.uid for c in candidates] for candidates in fitting], [not ready.slot.optional for ready in inputs])
-    names = {uid: ready.slot.name for ready, uid in zip(inputs, places, strict=True) if uid is not None}
+    places = assign([[c.series.uid for c in fit] for fit in fitting], [not slot.optional for slot in slots])
+    serves = {uid: slot.name for slot, uid in zip(slots, places, strict=True) if uid is not None}
     chosen: dict[str, Candidate] = {}
-    traces, missing = [], ""
-    for ready, found, candidates, uid in zip(inputs, examined, fitting, places, strict=True):
-        slot = ready.slot
-        winner = next((c for c in candidates if c.series.uid == uid), None)
+    input_reasons, series_reasons, missing = [], [], ""
+    for slot, found, wrong, fit, uid in zip(slots, candidates, faults, fitting, places, strict=True):
+        winner = next((c for c in fit if c.series.uid == uid), None)
+        reason = _input_reason(found, wrong, winner)
         if winner is not None:
             chosen[slot.name] = winner
-        reason = _input_reason(found, winner)
-        if winner is None and not slot.optional:
-            missing = missing or f"input {slot.name}: {reason}"
-        elif winner is None:
+        elif slot.optional:
             reason += "; optional, left out"
-        traces.append(InputTrace(slot.name, reason, tuple(e.trace(_series_reason(slot, e, winner, names)) for e in found)))
-    return Choice(chosen, tuple(traces), missing)
+        else:
+            missing = missing or f"input {slot.name}: {reason}"
+        input_reasons.append(reason)
+        series_reasons.append(tuple(f or _series_reason(slot, c, winner, serves) for c, f in zip(found, wrong, strict=True)))
+    return _Verdict(chosen, missing, tuple(input_reasons), tuple(series_reasons))
 
 
 def job_input(name: str, study_instance_uid: str, candidate: Candidate) -> JobInput:
@@ -132,10 +178,10 @@ def _can_fill(inputs: Sequence[Sequence[str]], taken: frozenset[str]) -> bool:
     return all(place(number, set()) for number in range(len(inputs)))
 
 
-def _fault(slot: InputSlot, checks: Sequence[SeriesCheck], candidate: Candidate, conditions: Sequence[ConditionTrace]) -> str:
+def _fault(slot: InputSlot, checks: Sequence[SeriesCheck], candidate: Candidate) -> str:
     count = candidate.count
     if not count:
-        return unmet_text([c.keyword for c in conditions if not c.matched_instances])
+        return ""
     if count < slot.min_instances:
         return f"too few instances: {count} of at least {slot.min_instances}"
     if slot.max_instances is not None and count > slot.max_instances:
@@ -184,27 +230,26 @@ def _spacing_fault(slot: InputSlot, slices: Slices) -> str:
     return ""
 
 
-def _input_reason(found: Sequence[Examined], winner: Candidate | None) -> str:
+def _input_reason(found: Sequence[Candidate], faults: Sequence[str], winner: Candidate | None) -> str:
     if winner is not None:
         return f"series {winner.series.uid} with {counted(winner.count, 'instance')}"
-    if any(not e.fault for e in found):
-        return "every series that fits it serves another input"
-    selected = [e for e in found if e.candidate.instances]
+    selected = [(c.count, fault) for c, fault in zip(found, faults, strict=True) if c.instances]
     if not selected:
         return "no series meets its conditions"
-    nearest = max(selected, key=lambda e: e.candidate.count)
-    return f"no series fits, the nearest has a fault: {nearest.fault}"
+    if any(not fault for _, fault in selected):
+        return "every series that fits it serves another input"
+    nearest = max(selected, key=lambda s: s[0])
+    return f"no series fits, the nearest has a fault: {nearest[1]}"
 
 
-def _series_reason(slot: InputSlot, examined: Examined, winner: Candidate | None, names: Mapping[str, str]) -> str:
-    candidate = examined.candidate
-    if examined.fault:
-        return examined.fault
+def _series_reason(slot: InputSlot, candidate: Candidate, winner: Candidate | None, serves: Mapping[str, str]) -> str:
+    if not candidate.instances:
+        return ""
     if winner is not None and candidate.series is winner.series:
         return chosen_reason(slot, candidate)
-    serves = names.get(candidate.series.uid)
-    if winner is None or (serves and by_preference(slot, [candidate, winner])[0] is candidate):
-        return f"serves input {serves}"
+    other = serves.get(candidate.series.uid)
+    if winner is None or (other and by_preference(slot, [candidate, winner])[0] is candidate):
+        return f"serves input {other}"
     return why_not(slot, candidate, winner)
 
 

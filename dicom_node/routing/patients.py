@@ -33,7 +33,8 @@ def other_patient(current: StudyView, prior: StudyView) -> str:
         return "it mixes patients"
     if not current.values("PatientID") - {""}:
         return "the current study has no PatientID"
-    differing = [keyword for keyword in ("PatientID", "IssuerOfPatientID") if not current.values(keyword) & prior.values(keyword)]
+    identity = ("PatientID", "IssuerOfPatientID")
+    differing = [keyword for keyword in identity if current.values(keyword) - {""} != prior.values(keyword) - {""}]
     births = [view.values("PatientBirthDate") - {""} for view in (current, prior)]
     if all(births) and not births[0] & births[1]:
         differing.append("PatientBirthDate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Protocol, TypeAlias
@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
 from dicom_node.domain.routing import ConditionTrace
-from dicom_node.domain.rules import Condition, InputSlot, Rule
+from dicom_node.domain.rules import Condition, InputSlot, Rule, SeriesCheck
 from dicom_node.routing.view import MOST_VALUES_SHOWN, Answer, Column, InstanceSet, SeriesView
 from dicom_node.routing.wording import wanted
 
@@ -41,11 +41,22 @@ class ReadyInput:
 
 @dataclass(frozen=True, slots=True)
 class ReadyRule:
-    """A rule, and the numbers of the tests of its `match` and `when`."""
+    """A rule made ready.
+
+    Attributes:
+        tests: Numbers of the tests of its `match` and `when`.
+        own: Inputs from the study itself.
+        priors: Inputs from earlier studies.
+        checks: What is looked for in a series; nothing without a model, which alone a faulty series would harm.
+        kind: Equal for rules of a set that, given the same instances, choose the same: alike in all of `own` but `match`, and in `checks`.
+    """
 
     rule: Rule
     tests: tuple[int, ...]
-    inputs: tuple[ReadyInput, ...]
+    own: tuple[ReadyInput, ...]
+    priors: tuple[ReadyInput, ...]
+    checks: tuple[SeriesCheck, ...]
+    kind: int
 
 
 class RuleSet:
@@ -63,6 +74,7 @@ class RuleSet:
         """
         self._asks: list[_Ask] = [] if beside is None else beside._asks
         self._numbers: dict[Condition | str, int] = {} if beside is None else beside._numbers
+        self._kinds: dict[tuple[object, ...], int] = {} if beside is None else beside._kinds
         self.rules = tuple(self._ready(rule) for rule in rules)
 
     def select(self, tests: Sequence[int], series: SeriesView) -> Selection:
@@ -96,7 +108,11 @@ class RuleSet:
         for slot in rule.inputs:
             tests = [] if slot.prior else own
             inputs.append(ReadyInput(slot, tuple(dict.fromkeys([*tests, *map(self._number, slot.match)]))))
-        return ReadyRule(rule, tuple(own), tuple(inputs))
+        current = tuple(i for i in inputs if i.slot.prior is None)
+        checks = rule.checks if rule.model else ()
+        kind = (checks, *(replace(i.slot, match=()) for i in current))
+        priors = tuple(i for i in inputs if i.slot.prior is not None)
+        return ReadyRule(rule, tuple(own), current, priors, checks, self._kinds.setdefault(kind, len(self._kinds)))
 
     def _number(self, test: Condition | str) -> int:
         number = self._numbers.get(test)

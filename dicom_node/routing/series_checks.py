@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dicom_node.domain.rules import SeriesCheck
-from dicom_node.routing.slices import Plane, Slices
+from dicom_node.routing.slices import SAME_POSITION_MM, Plane, Slices
 from dicom_node.routing.wording import counted, listed, mm
 
 FEWEST_SLICES = 3
@@ -45,24 +45,22 @@ def series_fault(slices: Slices, checks: Sequence[SeriesCheck]) -> str:
 
 
 def _duplicates(plane: Plane) -> str:
-    near = DUPLICATE_PART * (plane.usual_step_mm or 0)
-    pairs = zip(plane.positions_mm, plane.positions_mm[1:], strict=False)
-    doubled = [low for low, high in pairs if high - low <= near]
-    if not doubled:
+    near = max(SAME_POSITION_MM, DUPLICATE_PART * (plane.usual_step_mm or 0))
+    if min(plane.steps_mm) > near:
         return ""
-    places = sorted(set(doubled))
-    return f"{counted(len(doubled), 'slice lies', 'slices lie')} where another does, first at {mm(places[0])} mm"
+    doubled = [low for low, step in zip(plane.positions_mm, plane.steps_mm, strict=False) if step <= near]
+    return f"{counted(len(doubled), 'slice lies', 'slices lie')} where another does, first at {mm(doubled[0])} mm"
 
 
 def _gaps(plane: Plane) -> str:
     usual = plane.usual_step_mm
-    if usual is None:
+    if usual is None or max(plane.steps_mm) < (2 - MULTIPLE_TOLERANCE) * usual:
         return ""
     gaps = []
-    for low, high in zip(plane.positions_mm, plane.positions_mm[1:], strict=False):
-        ratio = (high - low) / usual
-        if round(ratio) >= 2 and abs(ratio - round(ratio)) <= MULTIPLE_TOLERANCE:
-            gaps.append((round(ratio) - 1, low, high))
+    for low, step in zip(plane.positions_mm, plane.steps_mm, strict=False):
+        times = round(step / usual)
+        if times >= 2 and abs(step / usual - times) <= MULTIPLE_TOLERANCE:
+            gaps.append((times - 1, low, low + step))
     if not gaps:
         return ""
     missing, low, high = gaps[0]

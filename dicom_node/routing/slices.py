@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import sub
 
 from dicom_node.domain.rules import Orientation
 from dicom_node.routing.view import InstanceSet, SeriesView
@@ -33,23 +34,15 @@ class Plane:
         orientation: None if oblique.
         degrees: From the normal to the nearest axis.
         positions_mm: Of each instance, along the normal, ascending.
+        steps_mm: Between neighbouring positions, one less than these; 0 where slices lie at one position.
+        usual_step_mm: The lower median of the steps between different positions; None with less than two of them.
     """
 
     orientation: Orientation | None
     degrees: float
     positions_mm: tuple[float, ...]
-
-    @property
-    def steps_mm(self) -> list[float]:
-        """Distances between neighbouring positions, without those of slices at one position."""
-        pairs = zip(self.positions_mm, self.positions_mm[1:], strict=False)
-        return [step for low, high in pairs if (step := high - low) > SAME_POSITION_MM]
-
-    @property
-    def usual_step_mm(self) -> float | None:
-        """Return the lower median of the distances; None with less than two positions."""
-        steps = sorted(self.steps_mm)
-        return steps[(len(steps) - 1) // 2] if steps else None
+    steps_mm: tuple[float, ...]
+    usual_step_mm: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,10 @@ def _plane(series: SeriesView, cosines: Sequence[float], members: InstanceSet) -
         return None
     nearest = max(range(3), key=lambda axis: abs(normal[axis]))
     degrees = math.degrees(math.acos(min(1.0, abs(normal[nearest]))))
-    return Plane(_AXES[nearest] if degrees <= MOST_OBLIQUE_DEGREES else None, degrees, tuple(positions))
+    steps = tuple(map(sub, positions[1:], positions))
+    different = sorted(step for step in steps if step > SAME_POSITION_MM)
+    usual = different[(len(different) - 1) // 2] if different else None
+    return Plane(_AXES[nearest] if degrees <= MOST_OBLIQUE_DEGREES else None, degrees, tuple(positions), steps, usual)
 
 
 def _normal(cosines: Sequence[float]) -> _Vector | None:
@@ -135,14 +131,13 @@ def _normal(cosines: Sequence[float]) -> _Vector | None:
 
 
 def _position(values: Sequence[str], normal: _Vector) -> float | None:
-    """Return the place along the normal; None if the values are no three finite numbers. Asked of every slice of every study."""
-    if len(values) != 3:
-        return None
+    """Return the distance along the normal; None without three finite numbers. The one step that is taken for every instance."""
     try:
-        place = float(values[0]) * normal[0] + float(values[1]) * normal[1] + float(values[2]) * normal[2]
+        x, y, z = values
+        along = float(x) * normal[0] + float(y) * normal[1] + float(z) * normal[2]
     except ValueError:
         return None
-    return place if math.isfinite(place) else None
+    return along if math.isfinite(along) else None
 
 
 def _numbers(values: Sequence[str], count: int) -> list[float] | None:

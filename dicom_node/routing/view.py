@@ -43,7 +43,7 @@ class SeriesView(ABC):
 
     Attributes:
         everything: All its instances.
-        answers: What the tests of a rule set found, by their number; filled by the rule set.
+        answers: What the tests of the rule set that asked last found, by their number; filled by the rule set.
     """
 
     __slots__ = ("_association", "_columns", "answers", "count", "everything", "number", "remembered", "uid")
@@ -57,6 +57,11 @@ class SeriesView(ABC):
         self._association = association
         self._columns: dict[str, Column] = {}
         self.number = min(map(_series_number, self.column("SeriesNumber").parts), default=NO_SERIES_NUMBER)
+
+    @property
+    def number_shown(self) -> int | None:
+        """Return the Series Number; None if it has none."""
+        return None if self.number == NO_SERIES_NUMBER else self.number
 
     @abstractmethod
     def each(self, keyword: str, instances: InstanceSet) -> Iterator[tuple[str, ...]]:
@@ -88,21 +93,21 @@ class SeriesView(ABC):
         bits: dict[tuple[str, ...], list[int]] = {}
         for bit, values in enumerate(found):
             bits.setdefault(values, []).append(bit)
-        parts = tuple((values, sum(1 << bit for bit in holders)) for values, holders in bits.items())
+        parts = tuple((values, _set_of(holders)) for values, holders in bits.items())
         return Column(parts, _shown([value for values in bits for value in values]))
 
     def parts(self, keywords: Sequence[str]) -> Iterator[tuple[dict[str, tuple[str, ...]], InstanceSet]]:
         """Yield the distinct headers, projected onto keywords, each with the instances that have it."""
-        groups: list[tuple[dict[str, tuple[str, ...]], InstanceSet]] = [({}, self.everything)]
-        for keyword in keywords:
-            parts = self.column(keyword).parts
-            groups = [
-                ({**header, keyword: values}, common)
-                for header, instances in groups
-                for values, holders in parts
-                if (common := instances & holders)
-            ]
-        yield from groups
+        columns = {keyword: self.column(keyword).parts for keyword in keywords}
+        shared = {keyword: parts[0][0] for keyword, parts in columns.items() if len(parts) == 1}
+        varied = [keyword for keyword in columns if keyword not in shared]
+        bits: dict[tuple[tuple[str, ...], ...], list[int]] = {}
+        for bit, values in enumerate(zip(*(self.each(keyword, self.everything) for keyword in varied), strict=True)):
+            bits.setdefault(values, []).append(bit)
+        for values, holders in bits.items():
+            yield shared | dict(zip(varied, values, strict=True)), _set_of(holders)
+        if not varied:
+            yield shared, self.everything
 
     def values(self, keyword: str, instances: InstanceSet) -> list[tuple[str, ...]]:
         """Return the distinct values of some instances for a keyword."""
@@ -132,7 +137,11 @@ class _InstancesView(SeriesView):
         return (header.get(keyword, ()) for header in headers)
 
     def _read(self, keyword: str) -> Column:
-        return self._mixed([header.get(keyword, ()) for header in self._headers])
+        try:
+            found = [header[keyword] for header in self._headers]  # twice as fast as `get`, and most elements are in all or none
+        except KeyError:
+            found = [header.get(keyword, ()) for header in self._headers]
+        return self._mixed(found)
 
     def _uid_at(self, bit: int) -> str:
         return self._series.instances[bit].sop_instance_uid
@@ -169,13 +178,20 @@ class _ColumnsView(SeriesView):
 
 
 class StudyView:
-    """A study whose series are ordered by Series Number and UID; a series without instances is none."""
+    """A study whose series are ordered by Series Number and UID; a series without instances is none.
 
-    __slots__ = ("series", "study")
+    What has been read of it is kept, so that several rule sets in turn read it once. For one thread.
+
+    Attributes:
+        remembered: What the rule set that asked last chose, by kind of rule and instances.
+    """
+
+    __slots__ = ("remembered", "series", "study")
 
     def __init__(self, study: Study | StudyColumns) -> None:
         """Read nothing yet but the Series Numbers."""
         self.study = study
+        self.remembered: dict[tuple[int, ...], object] = {}
         association = {"CallingAET": study.calling_ae_titles, "CalledAET": study.called_ae_titles}
         views = [
             _ColumnsView(series, association) if isinstance(series, SeriesColumns) else _InstancesView(series, association)
@@ -183,6 +199,12 @@ class StudyView:
             if series.instances
         ]
         self.series = sorted(views, key=lambda view: (view.number, view.uid))
+
+    def forget_answers(self) -> None:
+        """Make ready for another rule set: tests have other numbers there."""
+        self.remembered = {}
+        for series in self.series:
+            series.answers = {}
 
     def values(self, keyword: str) -> set[str]:
         """Return the distinct values of the study for a keyword, without padding; an empty one stands for none."""
@@ -196,6 +218,10 @@ def _bits(instances: InstanceSet) -> Iterator[int]:
     while bit >= 0:
         yield bit
         bit = text.find("1", bit + 1)
+
+
+def _set_of(bits: Sequence[int]) -> InstanceSet:
+    return sum(1 << bit for bit in bits)
 
 
 def _shown(values: Sequence[str]) -> tuple[str, ...]:

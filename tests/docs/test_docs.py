@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_origin
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
+from dicom_node.config.conditions import parse_condition
+from dicom_node.config.expressions import compile_after, compile_when
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.rules_schema import RuleSection
 from tests.conftest import ROOT
@@ -58,3 +61,23 @@ def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def section(title: str) -> str:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    return text.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
+
+
+def test_lines_of_the_match_table_are_read() -> None:
+    lines = re.findall(r"^\| `(.+?)` \|", section("match"), re.MULTILINE)
+    assert len(lines) > 15
+    for line in lines:
+        [(keyword, wanted)] = yaml.safe_load(line.replace("\\|", "|")).items()
+        parse_condition(keyword, wanted, thorough=True)
+
+
+@pytest.mark.parametrize(("title", "compiler"), [("when", compile_when), ("after.when", compile_after)])
+def test_expressions_of_the_reference_compile(title: str, compiler: Callable[[str], object]) -> None:
+    [block] = re.findall(r"```cel\n(.*?)```", section(title), re.DOTALL)
+    for line in block.splitlines():
+        compiler(line)

@@ -67,6 +67,17 @@ def test_every_fault_of_both_files_is_named_with_its_line(tmp_path: Path) -> Non
         ("    model: chest-ct-densitometry\n", "", "model is missing"),
         ("    send_to: [pacs]", "    hold: true", "hold"),
         ("rules:\n", "rules: [\n", "rules.yaml:"),
+        (
+            "    send_to",
+            "    inputs: {a: {prior: {within: 1y}}, b: {}}\n    send_to",
+            "'a' stands first, which is the one that results refer to",
+        ),
+        ("    send_to", "    inputs: {a: {optional: true}, b: {}}\n    send_to", "and is optional: put another one first"),
+        ("    send_to", "    inputs: {a: {}, b: {optional: true, prior: {within: 1y}}}\n    send_to", "'b' has prior and optional"),
+        ("match: {Modality: CT}", "match: &x {Modality: CT, Rows: *x}", "a text, a number, or a list"),
+        ("match: {Modality: CT}", "match: {[1]: CT}", "rules.yaml:"),
+        ("match: {Modality: CT}", "match: {Modality: CT, Modality: MR}", "is given twice"),
+        ("match: {Modality: CT}", "match: CT", "a match names keywords"),
     ],
 )
 def test_faulty_rules_are_refused_with_a_hint(tmp_path: Path, old: str, new: str, words: str) -> None:
