@@ -129,7 +129,7 @@ def test_difference_comes_with_the_place_of_the_case_and_the_explanation_in_its_
     done = run(tmp_path, RUNS.replace("spacing_mm: 3", "spacing_mm: 5"))
     assert f"WRONG the case ({tmp_path / 'rules.test.yaml'}:2)" in done.out
     assert "| liver: unfit" in done.out
-    assert "series por: 20 of 20 instances - slices too far apart" in done.out
+    assert "series 2 (por): 20 of 20 instances - slices too far apart" in done.out
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from dicom_node.pipeline.explanations import (
 )
 from dicom_node.pipeline.imports.importer import find
 from dicom_node.routing import decide, render
+from dicom_node.routing.wording import counted
 from dicom_node.storage import rule_versions
 
 _PRIORS = "`rules explain` looks for no priors"
@@ -102,7 +103,7 @@ def _of_index(configuration: Configuration, uid: str, revision: int | None, *, a
 def _head(study: Study, origin: str) -> dict[str, str]:
     instances = sum(len(series.instances) for series in study.series)
     by = ", ".join(study.calling_ae_titles) or "nobody"
-    about = f"{instances} instances in {len(study.series)} series, sent by {by}; {origin}"
+    about = f"{counted(instances, 'instance')} in {len(study.series)} series, sent by {by}; {origin}"
     return {"study_instance_uid": study.study_instance_uid, "about": about}
 
 
