@@ -3,7 +3,8 @@
 The rows of the instances say the same and more, but reading those of 100,000 studies takes many minutes. Here a study is one row: a text of
 one line a keyword, compressed. A line holds the keyword and, as JSON, a list with an entry for each series: null where no instance has the
 element, the values where all instances have the same, else `{"values": [...], "at": [...]}`, the distinct values and which of them each
-instance has; without `at` each has its own. SOP Instance UIDs are left out: instances are told by their position.
+instance has; without `at` each has its own. `joined` stands in
+place of `values` where each is several components, in one text. SOP Instance UIDs are left out: instances are told by their position.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dicom_node.storage.tables import JobRow, RevisionRow, StudyRow
 
 LEFT_OUT = "SOPInstanceUID"
 _SERIES, _SENDERS, _RECEIVERS = "#series", "#senders", "#receivers"
+_BETWEEN = "\\"  # as in DICOM, PS3.5 6.4
 _LEVEL = 3  # a third slower to write than 1, a tenth smaller; reading costs the same
 _Values: TypeAlias = tuple[str, ...] | None
 
@@ -151,9 +153,15 @@ def _column(values: Sequence[_Values]) -> object:
     distinct = {value: number for number, value in enumerate(dict.fromkeys(values))}
     if len(distinct) == 1:
         return values[0]
-    if len(distinct) == len(values):
-        return {"values": values}
-    return {"values": list(distinct), "at": [distinct[value] for value in values]}
+    written = {"joined": joined} if (joined := _joined(list(distinct))) else {"values": list(distinct)}
+    return written if len(distinct) == len(values) else {**written, "at": [distinct[value] for value in values]}
+
+
+def _joined(distinct: Sequence[_Values]) -> list[str]:
+    """Write values of several components as one text each, as positions are: read in a third of the time; empty if they cannot be."""
+    if not all(value and len(value) > 1 and not any(_BETWEEN in part for part in value) for value in distinct):
+        return []
+    return [_BETWEEN.join(value or ()) for value in distinct]
 
 
 def _unpacked(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[SeriesColumns, ...]]:
@@ -197,6 +205,8 @@ class _ColumnsOfSeries(Mapping[str, HeaderColumn]):
             raise KeyError(keyword)
         if isinstance(column, list):
             return (tuple(column),), None
+        if "joined" in column:
+            return tuple([tuple(text.split(_BETWEEN)) for text in column["joined"]]), column.get("at")
         return tuple([None if value is None else tuple(value) for value in column["values"]]), column.get("at")
 
     def __iter__(self) -> Iterator[str]:

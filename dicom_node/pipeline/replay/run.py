@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,8 @@ Progress: TypeAlias = Callable[[int], None]
 """Called with the number of studies that are done since the last call."""
 
 _CHUNK = 500
+_SELDOM = 100_000
+"""Containers made between two collections of a worker process."""
 _WORTH_A_PROCESS = 4 * _CHUNK
 
 
@@ -161,6 +164,9 @@ _replayer: list[_Replayer] = []
 
 def _begin(request: ReplayRequest) -> None:
     _replayer.append(_Replayer(request))
+    gc.collect()
+    gc.freeze()  # what stays for ever is not looked through again, and what comes has no cycles: a tenth of the time
+    gc.set_threshold(_SELDOM, 50, 50)
 
 
 def _tally(chunk: tuple[int, int]) -> Tally:
