@@ -17,18 +17,25 @@ from typing import TextIO
 
 import sdnotify
 
-from dicom_node.config import Configuration, ConfigurationFaults, Fault, dump_snapshot, load_configuration, restart_only_changes
+from dicom_node.config import (
+    Configuration,
+    ConfigurationFaults,
+    Fault,
+    RulesText,
+    dump_snapshot,
+    load_configuration,
+    restart_only_changes,
+)
+from dicom_node.config.rules_diff import RulesDiff, compare_rules
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
 from dicom_node.inference import find_bundles
 from dicom_node.ops.counters import forget_process
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
+from dicom_node.pipeline.running_node import LOCK, SNAPSHOT, SUPERVISOR
 from dicom_node.scp.listener import listening_socket
 from dicom_node.storage import Database, InstanceFiles
 
-SNAPSHOT = "configuration.json"
-LOCK = "node.lock"
-"""Held by the running supervisor, below `run/`."""
 _LOOK_EVERY_S = 0.2
 _FIRST_RESTART_S = 0.1
 _LONGEST_RESTART_S = 2.0  # a sender waits outside meanwhile, and its study must not look complete
@@ -115,13 +122,17 @@ def receiver_count(configuration: Configuration) -> int:
     return configuration.node.dicom.receivers or min(_MOST_RECEIVERS, os.cpu_count() or 1)
 
 
-def load_checked(path: Path) -> Configuration:
+def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configuration:
     """Read the configuration and every model bundle it names.
+
+    Args:
+        path: node.yaml.
+        rules: In place of the rules file that it names.
 
     Raises:
         ConfigurationFaults: every fault of the files, or the fault of a bundle.
     """
-    configuration = load_configuration(path)
+    configuration = load_configuration(path, rules)
     try:
         find_bundles(configuration.node.models_dir)
     except ModelError as error:
@@ -165,6 +176,7 @@ class Supervisor:
         lock = self._lock()
         try:
             self._listeners = open_ports(self._configuration)
+            (self._files.run / SUPERVISOR).write_text(str(os.getpid()))
             self._files = prepare(self._configuration)
             self._log.info("node_starting", ae_title=self._configuration.ae_title, discarded_partials=self._files.discard_partials())
             lifecycle = Lifecycle(self._wake.set)
@@ -236,11 +248,24 @@ class Supervisor:
         except ConfigError as error:
             self._log.error("reload_refused", fault=str(error))
         else:
+            difference = compare_rules(self._configuration.rules_file, fresh.rules_file)
             self._configuration = fresh
             write_snapshot(fresh, self._files)
             self._signal(signal.SIGHUP)
             self._log.info("configuration_reloaded", rules=len(fresh.rules), destinations=len(fresh.destinations))
+            self._log_rules(difference)
         self._systemd.notify("READY=1")
+
+    def _log_rules(self, difference: RulesDiff) -> None:
+        if not difference:
+            return
+        self._log.info(
+            "rules_changed",
+            added=",".join(difference.added),
+            removed=",".join(difference.removed),
+            changed=",".join(change.rule for change in difference.changed),
+            digest=self._configuration.rules_digest[:12],
+        )
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self._children:

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dicom_node.cli.demo_data import write_series
 from dicom_node.storage import Database, InstanceFiles
 
 ROOT = Path(__file__).parents[1]
+
+# A busy machine is no fault, and the same commit gives the same answer twice; `pytest --hypothesis-profile=explore` looks further.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, derandomize=False, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

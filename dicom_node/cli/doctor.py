@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from dicom_node.app import LOCK, close_ports, open_ports
+from dicom_node.app import close_ports, open_ports
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from dicom_node.cli.output import print_json
 from dicom_node.config import Configuration, load_configuration
@@ -21,6 +21,7 @@ from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageEr
 from dicom_node.inference import find_bundles, open_model
 from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
 from dicom_node.pipeline.reporter import is_overdue
+from dicom_node.pipeline.running_node import LOCK
 from dicom_node.pipeline.sources import opened
 from dicom_node.storage import Database, InstanceFiles, commitments
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import typer
@@ -15,7 +15,8 @@ from dicom_node.cli.study_runs import run_study
 from dicom_node.domain.studies import StudyState
 from dicom_node.errors import StudyError
 from dicom_node.jobs import queue
-from dicom_node.storage import availability, fetches, queries
+from dicom_node.routing import explain_rule, trace_from_record
+from dicom_node.storage import availability, fetches, queries, rule_versions
 from dicom_node.storage.availability import AnnouncedInstance
 
 app = typer.Typer(no_args_is_help=True, help="Studies that arrived, and what the rules decided.")
@@ -44,6 +45,7 @@ def show_study(study_instance_uid: str, config: ConfigPath = DEFAULT_CONFIG, as_
         found = queries.studies(session, 1, study_instance_uid)
         revisions = queries.revisions(session, study_instance_uid)
         events = queries.study_events(session, study_instance_uid)
+        versions = {r.revision: rule_versions.in_force(session, r.rules_digest, r.closed_at) for r in revisions}
         announced = availability.announced_instances(session, study_instance_uid)
         arrived = availability.arrived_instances(session, study_instance_uid)
         fetched = fetches.recent(session, 1000, study_instance_uid)
@@ -52,7 +54,17 @@ def show_study(study_instance_uid: str, config: ConfigPath = DEFAULT_CONFIG, as_
         hint = f"{len(announced)} instances of it are announced" if announced else "see `dicom-node studies list`"
         raise StudyError("no such study has arrived", hint=hint)
     if as_json:
-        print_json({"study": found[0], "events": events, "revisions": revisions, "jobs": jobs, "announced": announced, "fetches": fetched})
+        print_json(
+            {
+                "study": found[0],
+                "events": events,
+                "revisions": revisions,
+                "rules_versions": versions,
+                "jobs": jobs,
+                "announced": announced,
+                "fetches": fetched,
+            }
+        )
         return
     typer.echo(f"Study {study_instance_uid}: {found[0].state}, {found[0].instances} instances in {found[0].series} series")
     if announced:
@@ -65,7 +77,7 @@ def show_study(study_instance_uid: str, config: ConfigPath = DEFAULT_CONFIG, as_
         typer.echo(f"  {text(event.at)}  {event.to_state}: {event.reason}")
     for fetch in reversed(fetched):
         typer.echo(f"  asked for {wanted(fetch)} ({fetch.source or 'the node'}): {fetch.state}, {fetch.reason}")
-    _print_revisions(revisions)
+    _print_revisions(revisions, versions)
     for job in jobs:
         if job is not None:
             typer.echo(f"Job {job.id}: {job.state}, {job.model} {job.model_version} {job.reason}")
@@ -83,16 +95,13 @@ def _waiting(summary: queries.StudySummary) -> list[str]:
     ]
 
 
-def _print_revisions(revisions: Sequence[queries.RevisionSummary]) -> None:
+def _print_revisions(revisions: Sequence[queries.RevisionSummary], versions: Mapping[int, int | None]) -> None:
     for revision in revisions:
-        typer.echo(f"Revision {revision.revision}, closed {text(revision.closed_at)} by {revision.closed_because}")
-        for trace in revision.traces:
-            typer.echo(f"  rule {trace['rule']}: {trace['outcome']} - {trace['reason']}")
-            for series in (s for i in trace["inputs"] for s in i["series"]):
-                typer.echo(f"    series {series['series_instance_uid']}: {series['reason']}")
-                for c in series["conditions"]:
-                    seen = ", ".join(c["seen"]) or "nothing"
-                    typer.echo(f"      {'ok' if c['matched_instances'] else 'NO'} {c['keyword']}: wanted {c['wanted']}, seen {seen}")
+        version = versions[revision.revision]
+        rules = f"rules version {version}" if version else f"rules {revision.rules_digest[:12]}"
+        typer.echo(f"Revision {revision.revision}, closed {text(revision.closed_at)} by {revision.closed_because}, {rules}")
+        for line in (line for trace in revision.traces for line in explain_rule(trace_from_record(trace))):
+            typer.echo(f"  {'' if line.depth else 'rule '}{line}")
 
 
 def _announcement(announced: Sequence[AnnouncedInstance], arrived: Collection[str]) -> str:

@@ -24,6 +24,7 @@ def keyword_problem(keyword: str) -> str:
     return f"{keyword!r} is no DICOM keyword" + (f", did you mean {near!r}?" if near else "")
 
 
+@lru_cache(maxsize=1024)  # milliseconds of search, and a wrong word is seldom alone
 def nearest_keyword(keyword: str) -> str:
     """Find the keyword that is most like this one; empty if none is."""
     known = _known()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
-from dicom_node.config.faults import ConfigurationFaults, Fault
-from dicom_node.config.faults import known as _known
+from dicom_node.config.faults import ConfigurationFaults, Fault, known
 from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
@@ -23,38 +23,85 @@ from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.config.several_faults import THOROUGH
 from dicom_node.config.sources_check import check_sources, check_sources_of_rules, with_absolute_sources
-from dicom_node.config.yaml_lines import YamlFile, parse_yaml
+from dicom_node.config.yaml_lines import YamlFile, parse_text, parse_yaml
 
 _Schema = TypeVar("_Schema", bound=Section)
 
 
-def load_configuration(path: Path) -> Configuration:
+@dataclass(frozen=True, slots=True)
+class RulesText:
+    """Rules that lie in no file.
+
+    Attributes:
+        name: What faults call it.
+    """
+
+    name: str
+    text: str
+
+
+def load_configuration(path: Path, rules: Path | RulesText | None = None) -> Configuration:
     """Read and check the configuration.
 
     Args:
         path: node.yaml; relative paths in it start at its folder.
+        rules: In place of the rules file that node.yaml names, which is not read.
 
     Raises:
         ConfigurationFaults: every fault of every file.
     """
     faults: list[Fault] = []
     node_yaml = parse_yaml(path, faults)
-    node = _validate(NodeFile, node_yaml, faults)
-    rules_path = _rules_path(path, node_yaml)
-    rules_yaml = parse_yaml(rules_path, faults) if node_yaml is not None else None
-    rules = _validate(RulesFile, rules_yaml, faults)
+    node = validated(NodeFile, node_yaml, faults)
+    rules_yaml = _parsed_rules(rules or _rules_path(path, node_yaml), faults) if node_yaml is not None else None
+    rules_file = validated(RulesFile, rules_yaml, faults)
     if node is not None and node_yaml is not None:
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
         faults.extend(check_sources(node, node_yaml))
         if rules_yaml is not None:
-            readable = rules or readable_rules(rules_yaml)
-            faults.extend(_cross_check_rules(node, readable, rules_yaml))
-            faults.extend(check_sources_of_rules(node, readable, rules_yaml))
-    if faults or node is None or rules is None:
+            faults.extend(_cross_check_rules(node, rules_file or readable_rules(rules_yaml), rules_yaml))
+    if faults or node is None or rules_file is None:
         raise ConfigurationFaults(faults)
-    return Configuration(node=node, rules_file=rules)
+    return Configuration(node=node, rules_file=rules_file, rules_text=rules_yaml.text if rules_yaml else "")
+
+
+def load_draft(configuration: Configuration, path: Path) -> Configuration:
+    """Read other rules for the same node.
+
+    Args:
+        configuration: As it stands.
+        path: A rules file that could take the place of the node's.
+
+    Raises:
+        ConfigurationFaults: every fault of the file.
+    """
+    faults: list[Fault] = []
+    source = parse_yaml(path, faults)
+    rules = validated(RulesFile, source, faults)
+    if source is not None:
+        faults.extend(_cross_check_rules(configuration.node, rules or readable_rules(source), source))
+    if faults or rules is None or source is None:
+        raise ConfigurationFaults(faults)
+    return Configuration(node=configuration.node, rules_file=rules, rules_text=source.text)
+
+
+def load_past_rules(rules: RulesText) -> RulesFile:
+    """Read rules of the past; models and destinations that they name may be gone.
+
+    Raises:
+        ConfigurationFaults: this program reads them otherwise than the one of their time.
+    """
+    faults: list[Fault] = []
+    found = validated(RulesFile, parse_text(rules.text, rules.name, faults), faults)
+    if found is None:
+        raise ConfigurationFaults(faults)
+    return found
+
+
+def _parsed_rules(source: Path | RulesText, faults: list[Fault]) -> YamlFile | None:
+    return parse_text(source.text, source.name, faults) if isinstance(source, RulesText) else parse_yaml(source, faults)
 
 
 def find_models(models_dir: Path) -> dict[str, Path]:
@@ -86,7 +133,8 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     )
 
 
-def _validate(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
+def validated(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
+    """Read a parsed file by its schema; on failure add every fault and return None."""
     if source is None:
         return None
     try:
@@ -155,7 +203,7 @@ def _cross_check_titles(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
             yield source.fault(["called_ae_titles", number, "ae_title"], f"AE title {title.ae_title!r} is used twice", "titles must differ")
         for position, name in enumerate(title.peers):
             if name not in peers:
-                yield source.fault(["called_ae_titles", number, "peers", position], f"no peer is named {name!r}", _known(name, peers))
+                yield source.fault(["called_ae_titles", number, "peers", position], f"no peer is named {name!r}", known(name, peers))
 
 
 def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[Fault]:
@@ -167,17 +215,18 @@ def _repeated(names: Sequence[str], section: str, source: YamlFile) -> Iterator[
 def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> Iterator[Fault]:
     yield from _repeated([rule.name for rule in rules.rules], "rules", source)
     yield from check_following(rules, source)
+    yield from check_sources_of_rules(node, rules, source)
     destinations = [d.name for d in node.destinations]
     models = find_models(node.models_dir)
     for number, rule in enumerate(rules.rules):
         for position, name in enumerate(rule.send_to):
             if name not in destinations:
-                yield source.fault(["rules", number, "send_to", position], f"no destination is named {name!r}", _known(name, destinations))
+                yield source.fault(["rules", number, "send_to", position], f"no destination is named {name!r}", known(name, destinations))
         if rule.model and rule.model not in models and node.models_dir.is_dir():
             yield source.fault(
                 ["rules", number, "model"],
                 f"no model bundle in {node.models_dir} is named {rule.model!r}",
-                _known(rule.model, list(models)),
+                known(rule.model, list(models)),
             )
         if rule.hold and any(not earlier.hold for earlier in rules.rules[:number]):
             yield source.fault(

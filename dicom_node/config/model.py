@@ -40,12 +40,17 @@ _RESTART = (
 
 
 class Configuration(Section):
-    """Everything read and checked; paths are absolute."""
+    """Everything read and checked; paths are absolute.
+
+    Attributes:
+        rules_text: The rules file as it was written, for the history of versions.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     node: NodeFile
     rules_file: RulesFile
+    rules_text: str = ""
 
     @property
     def ae_title(self) -> str:

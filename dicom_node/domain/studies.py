@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from dicom_node.domain.instances import Attributes
 
@@ -73,3 +75,32 @@ class Study:
     calling_ae_titles: tuple[str, ...]
     series: tuple[Series, ...]
     called_ae_titles: tuple[str, ...] = ()
+
+
+HeaderColumn: TypeAlias = tuple[tuple[tuple[str, ...] | None, ...], tuple[int, ...] | None]
+"""What the instances of a series hold for one keyword: the distinct values (None: absent), and which of them each instance has.
+
+Without the second all instances have the only value, or each has its own.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumns:
+    """The headers of a series by keyword."""
+
+    series_instance_uid: str
+    instances: int
+    columns: Mapping[str, HeaderColumn]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyColumns:
+    """A revision of a study as `Study`, its headers by keyword; instances are told by their position in their series."""
+
+    study_instance_uid: str
+    revision: int
+    closed_at: datetime
+    closed_because: ClosedBecause
+    calling_ae_titles: tuple[str, ...]
+    series: tuple[SeriesColumns, ...]
+    called_ae_titles: tuple[str, ...]

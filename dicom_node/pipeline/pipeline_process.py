@@ -19,6 +19,7 @@ from dicom_node.pipeline.commitments import Commitments, CommitmentThread
 from dicom_node.pipeline.fetching import Fetching, FetchThread
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
+from dicom_node.pipeline.rule_versions import keep_version
 from dicom_node.pipeline.surroundings import through_the_database
 from dicom_node.storage import Database, InstanceFiles
 from dicom_node.storage.visits import VisitFiles
@@ -31,6 +32,7 @@ def run(process: Process) -> None:
         lifecycle = Lifecycle(bell.ring_self)
         scheduler = _housekeeping(process.configuration, database, files)
         _watch_certificates(process, scheduler)
+        keep_version(database, process.configuration, datetime.now(UTC))
         fetching = FetchThread(Fetching(process.configuration, database, files, bell.ring_self))
         surroundings = through_the_database(VisitFiles(files.run), fetching.look)
         intake = Intake(process.configuration, database, files, available_models(process.configuration), surroundings)
@@ -40,6 +42,7 @@ def run(process: Process) -> None:
             commitments.look()
             if lifecycle.take_reload():
                 configuration = process.reload()
+                keep_version(database, configuration, datetime.now(UTC))
                 intake.reconfigure(configuration, available_models(configuration))
                 fetching.reconfigure(configuration)
             now = datetime.now(UTC)  # before looking for files: what was acknowledged until now is indexed before a study is closed

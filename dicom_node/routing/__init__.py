@@ -1,6 +1,6 @@
 """The routing decision, with its reasons. Pure."""
 
-from dicom_node.routing.decide import decide, missing_inputs
+from dicom_node.routing.decide import decide, decisions, missing_inputs
 from dicom_node.routing.explain import Line, Mark, explain, explain_rule, render, trace_from_record
 from dicom_node.routing.patients import patients_agree
 from dicom_node.routing.rule_set import RuleSet
@@ -12,6 +12,7 @@ __all__ = [
     "RuleSet",
     "StudyView",
     "decide",
+    "decisions",
     "explain",
     "explain_rule",
     "missing_inputs",

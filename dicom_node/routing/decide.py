@@ -32,7 +32,7 @@ from dicom_node.domain.routing import (
     Standing,
 )
 from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
-from dicom_node.domain.studies import Study
+from dicom_node.domain.studies import Study, StudyColumns
 from dicom_node.routing.inputs import Choice, choose, job_input, series_trace
 from dicom_node.routing.patients import mixed_patients
 from dicom_node.routing.priors import Current, PriorChoice, choose_priors
@@ -84,6 +84,22 @@ def decide(
     return Routing(decisions, tuple(d.trace for d in decided), held_by, hold_reason=hold_reason)
 
 
+def decisions(rule_set: RuleSet, view: StudyView) -> Routing:
+    """Decide as `decide` does on a study that is complete and has no priors, with traces only of rules that match: much faster.
+
+    Views may be asked again by rule sets that share their tests.
+    """
+    if fault := mixed_patients(view):
+        return Routing((), (), None, quarantined_because=fault)
+    case = _Case(rule_set, view, {}, {}, ())
+    matching = [r for r in rule_set.rules if any(rule_set.meets(r.tests, series) for series in view.series)]
+    held_by = next((r.rule.name for r in matching if r.rule.hold and not _inactive(r.rule, view.study)), None)
+    if held_by is not None:
+        return Routing((), (), held_by)
+    decided = [_decide(case, r, [rule_set.select(r.tests, series) for series in view.series], None) for r in matching]
+    return Routing(tuple(d.decision for d in decided if d.decision is not None), tuple(d.trace for d in decided), None)
+
+
 def missing_inputs(rules: Sequence[Rule] | RuleSet, study: Study) -> dict[str, str]:
     """Say for each rule that matches a study which input it lacks, empty if none; optional ones and priors are not waited for.
 
@@ -125,7 +141,7 @@ class _PriorAnswer:
     reason: str
 
 
-def _holds(rule: Rule, study: Study, found: Sequence[Selection]) -> bool:
+def _holds(rule: Rule, study: Study | StudyColumns, found: Sequence[Selection]) -> bool:
     return rule.hold and not _inactive(rule, study) and any(instances for instances, _ in found)
 
 
@@ -158,7 +174,7 @@ def _decide(case: _Case, r: ReadyRule, found: Sequence[Selection], held_by: str 
     return _Decided(RuleTrace(rule.name, Outcome.RUN, _run_text(rule, inputs, priors, standing), traces), decision)
 
 
-def _stopped(rule: Rule, study: Study, found: Sequence[Selection], held_by: str | None) -> tuple[Outcome, str] | None:
+def _stopped(rule: Rule, study: Study | StudyColumns, found: Sequence[Selection], held_by: str | None) -> tuple[Outcome, str] | None:
     if inactive := _inactive(rule, study):
         return Outcome.INACTIVE, inactive
     if not any(instances for instances, _ in found):
@@ -191,7 +207,7 @@ def _stopped_with(rule: Rule, standing: Standing, stop: tuple[Outcome, str], tra
     return _Decided(RuleTrace(rule.name, outcome, reason, traces), hold_reason=hold_reason)
 
 
-def _inactive(rule: Rule, study: Study) -> str:
+def _inactive(rule: Rule, study: Study | StudyColumns) -> str:
     if rule.active_from is not None and study.closed_at < rule.active_from:
         return f"takes only studies that close from {rule.active_from.isoformat(' ', 'minutes')} on"
     if rule.active_until is not None and study.closed_at >= rule.active_until:
@@ -221,7 +237,7 @@ def _in_order(rule: Rule, choice: Choice, priors: _PriorAnswer) -> tuple[InputTr
     return tuple(traces[slot.name] for slot in rule.inputs)
 
 
-def _job_inputs(rule: Rule, study: Study, choice: Choice, priors: _PriorAnswer) -> tuple[JobInput, ...]:
+def _job_inputs(rule: Rule, study: Study | StudyColumns, choice: Choice, priors: _PriorAnswer) -> tuple[JobInput, ...]:
     inputs: list[JobInput] = []
     for slot in rule.inputs:
         if slot.name in choice.chosen:

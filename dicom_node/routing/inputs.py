@@ -34,8 +34,7 @@ class Examined:
     def trace(self, reason: str, study_instance_uid: str) -> SeriesTrace:
         """Make the trace of it."""
         series = self.candidate.series
-        count = len(series.series.instances)
-        return SeriesTrace(series.uid, count, self.candidate.count, self.conditions, reason, study_instance_uid, series.number_shown)
+        return SeriesTrace(series.uid, series.count, self.candidate.count, self.conditions, reason, study_instance_uid, series.number_shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def series_trace(series: SeriesView, selection: Selection, reason: str) -> Serie
     """Make the trace of a series of the study itself; without an instance that met all conditions they are the reason."""
     instances, conditions = selection
     told = reason if instances else unmet_text([c.keyword for c in conditions if not c.matched_instances])
-    return SeriesTrace(series.uid, len(series.series.instances), instances.bit_count(), conditions, told, "", series.number_shown)
+    return SeriesTrace(series.uid, series.count, instances.bit_count(), conditions, told, "", series.number_shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,15 +62,19 @@ class ReadyRule:
 class RuleSet:
     """Rules ready to decide; make one and keep it as long as the rules are the same."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], beside: RuleSet | None = None) -> None:
         """Make rules ready.
+
+        Args:
+            rules: In their order.
+            beside: A rule set that is asked about the same views: what both ask is asked once.
 
         Raises:
             ValueError: a `when` does not compile; the configuration refuses such a rule.
         """
-        self._asks: list[_Ask] = []
-        self._numbers: dict[Condition | str, int] = {}
-        self._kinds: dict[tuple[object, ...], int] = {}
+        self._asks: list[_Ask] = [] if beside is None else beside._asks
+        self._numbers: dict[Condition | str, int] = {} if beside is None else beside._numbers
+        self._kinds: dict[tuple[object, ...], int] = {} if beside is None else beside._kinds
         self.rules = tuple(self._ready(rule) for rule in rules)
 
     def select(self, tests: Sequence[int], series: SeriesView) -> Selection:
@@ -83,6 +87,18 @@ class RuleSet:
             instances &= answer[0]
             traces.append(answer[1])
         return instances, tuple(traces)
+
+    def meets(self, tests: Sequence[int], series: SeriesView) -> bool:
+        """Say whether an instance of a series meets every test."""
+        instances, answers = series.everything, series.answers
+        for test in tests:
+            answer = answers.get(test)
+            if answer is None:
+                answer = answers[test] = self._asks[test](series)
+            instances &= answer[0]
+            if not instances:
+                return False
+        return True
 
     def _ready(self, rule: Rule) -> ReadyRule:
         own = [self._number(condition) for condition in rule.match]

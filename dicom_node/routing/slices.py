@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import sub
 
-from dicom_node.domain.instances import Attributes
 from dicom_node.domain.rules import Orientation
 from dicom_node.routing.view import InstanceSet, SeriesView
 
@@ -112,7 +111,7 @@ def _plane(series: SeriesView, cosines: Sequence[float], members: InstanceSet) -
     normal = _normal(cosines)
     if normal is None:
         return None
-    positions = sorted(p for header in series.headers(members) if (p := _position(header, normal)) is not None)
+    positions = sorted(p for values in series.each("ImagePositionPatient", members) if (p := _position(values, normal)) is not None)
     if not positions:
         return None
     nearest = max(range(3), key=lambda axis: abs(normal[axis]))
@@ -131,12 +130,12 @@ def _normal(cosines: Sequence[float]) -> _Vector | None:
     return (x / length, y / length, z / length) if length > 0.5 else None  # 1 for the unit vectors that the standard asks for
 
 
-def _position(header: Attributes, normal: _Vector) -> float | None:
+def _position(values: Sequence[str], normal: _Vector) -> float | None:
     """Return the distance along the normal; None without three finite numbers. The one step that is taken for every instance."""
     try:
-        x, y, z = header["ImagePositionPatient"]
+        x, y, z = values
         along = float(x) * normal[0] + float(y) * normal[1] + float(z) * normal[2]
-    except (KeyError, ValueError):
+    except ValueError:
         return None
     return along if math.isfinite(along) else None
 

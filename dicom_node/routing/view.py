@@ -5,13 +5,14 @@ A set of instances of one series is an integer with a bit for each; bit 0 is the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.routing import ConditionTrace
-from dicom_node.domain.studies import Series, Study
+from dicom_node.domain.studies import Series, SeriesColumns, Study, StudyColumns
 
 InstanceSet: TypeAlias = int
 """A set of instances of one series."""
@@ -37,7 +38,7 @@ Answer: TypeAlias = tuple[InstanceSet, ConditionTrace]
 """Which instances of a series met a test, and the trace of it."""
 
 
-class SeriesView:
+class SeriesView(ABC):
     """One series of a study.
 
     Attributes:
@@ -45,17 +46,15 @@ class SeriesView:
         answers: What the tests of the rule set that asked last found, by their number; filled by the rule set.
     """
 
-    __slots__ = ("_association", "_columns", "_headers", "answers", "everything", "number", "remembered", "series", "uid")
+    __slots__ = ("_association", "_columns", "answers", "count", "everything", "number", "remembered", "uid")
 
-    def __init__(self, series: Series, association: Attributes) -> None:
+    def __init__(self, uid: str, count: int, association: Attributes) -> None:
         """Read nothing yet but the Series Number."""
-        self.series = series
-        self.uid = series.series_instance_uid
-        self.everything: InstanceSet = (1 << len(series.instances)) - 1
+        self.uid, self.count = uid, count
+        self.everything: InstanceSet = (1 << count) - 1
         self.answers: dict[int, Answer] = {}
         self.remembered: dict[tuple[object, ...], object] = {}
         self._association = association
-        self._headers = [instance.attributes for instance in series.instances]
         self._columns: dict[str, Column] = {}
         self.number = min(map(_series_number, self.column("SeriesNumber").parts), default=NO_SERIES_NUMBER)
 
@@ -64,24 +63,33 @@ class SeriesView:
         """Return the Series Number; None if it has none."""
         return None if self.number == NO_SERIES_NUMBER else self.number
 
+    @abstractmethod
+    def each(self, keyword: str, instances: InstanceSet) -> Iterator[tuple[str, ...]]:
+        """Yield what each of some instances holds for a keyword."""
+
+    @abstractmethod
+    def _read(self, keyword: str) -> Column:
+        """Find what the instances hold for a keyword."""
+
+    @abstractmethod
+    def _uid_at(self, bit: int) -> str:
+        """Return the SOP Instance UID of an instance."""
+
     def column(self, keyword: str) -> Column:
         """Return what the instances hold for a keyword."""
         column = self._columns.get(keyword)
         if column is None:
-            column = self._columns[keyword] = self._column(keyword)
+            values = self._association.get(keyword)
+            column = self._columns[keyword] = self._read(keyword) if values is None else self._uniform(values)
         return column
 
-    def _column(self, keyword: str) -> Column:
-        if keyword in self._association:
-            values = self._association[keyword]
-            return Column(((values, self.everything),), _shown(values))
-        try:
-            found = [header[keyword] for header in self._headers]  # twice as fast as `get`, and most elements are in all or none
-        except KeyError:
-            found = [header.get(keyword, ()) for header in self._headers]
+    def _uniform(self, values: tuple[str, ...]) -> Column:
+        return Column(((values, self.everything),), _shown(values))
+
+    def _mixed(self, found: Sequence[tuple[str, ...]]) -> Column:
         first = found[0]
         if found.count(first) == len(found):
-            return Column(((first, self.everything),), _shown(first))
+            return self._uniform(first)
         bits: dict[tuple[str, ...], list[int]] = {}
         for bit, values in enumerate(found):
             bits.setdefault(values, []).append(bit)
@@ -94,8 +102,8 @@ class SeriesView:
         shared = {keyword: parts[0][0] for keyword, parts in columns.items() if len(parts) == 1}
         varied = [keyword for keyword in columns if keyword not in shared]
         bits: dict[tuple[tuple[str, ...], ...], list[int]] = {}
-        for bit, header in enumerate(self._headers if varied else ()):
-            bits.setdefault(tuple(header.get(keyword, ()) for keyword in varied), []).append(bit)
+        for bit, values in enumerate(zip(*(self.each(keyword, self.everything) for keyword in varied), strict=True)):
+            bits.setdefault(values, []).append(bit)
         for values, holders in bits.items():
             yield shared | dict(zip(varied, values, strict=True)), _set_of(holders)
         if not varied:
@@ -105,20 +113,68 @@ class SeriesView:
         """Return the distinct values of some instances for a keyword."""
         return [values for values, holders in self.column(keyword).parts if holders & instances]
 
-    def headers(self, instances: InstanceSet) -> Iterator[Attributes]:
-        """Yield the header of each of some instances."""
-        if instances == self.everything:
-            return iter(self._headers)
-        return (self._headers[bit] for bit in _bits(instances))
-
     def sop_instance_uids(self, instances: InstanceSet) -> tuple[str, ...]:
         """Return the SOP Instance UIDs of some instances, sorted: the order of arrival changes no job."""
         key = ("sop_instance_uids", instances)
         found = self.remembered.get(key)
         if not isinstance(found, tuple):
-            members = self.series.instances
-            found = self.remembered[key] = tuple(sorted(members[bit].sop_instance_uid for bit in _bits(instances)))
+            found = self.remembered[key] = tuple(sorted(map(self._uid_at, _bits(instances))))
         return found
+
+
+class _InstancesView(SeriesView):
+    """A series given by its instances."""
+
+    __slots__ = ("_headers", "_series")
+
+    def __init__(self, series: Series, association: Attributes) -> None:
+        self._series = series
+        self._headers = [instance.attributes for instance in series.instances]
+        super().__init__(series.series_instance_uid, len(series.instances), association)
+
+    def each(self, keyword: str, instances: InstanceSet) -> Iterator[tuple[str, ...]]:
+        headers = self._headers if instances == self.everything else [self._headers[bit] for bit in _bits(instances)]
+        return (header.get(keyword, ()) for header in headers)
+
+    def _read(self, keyword: str) -> Column:
+        try:
+            found = [header[keyword] for header in self._headers]  # twice as fast as `get`, and most elements are in all or none
+        except KeyError:
+            found = [header.get(keyword, ()) for header in self._headers]
+        return self._mixed(found)
+
+    def _uid_at(self, bit: int) -> str:
+        return self._series.instances[bit].sop_instance_uid
+
+
+class _ColumnsView(SeriesView):
+    """A series given by its columns; an instance's position stands for its UID."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, series: SeriesColumns, association: Attributes) -> None:
+        self._given = series.columns
+        super().__init__(series.series_instance_uid, series.instances, association)
+
+    def each(self, keyword: str, instances: InstanceSet) -> Iterator[tuple[str, ...]]:
+        found = self._found(keyword)
+        return iter(found) if instances == self.everything else (found[bit] for bit in _bits(instances))
+
+    def _read(self, keyword: str) -> Column:
+        column = self._given.get(keyword)
+        if column is None:
+            return self._uniform(())
+        return self._uniform(column[0][0] or ()) if len(column[0]) == 1 else self._mixed(self._found(keyword))
+
+    def _found(self, keyword: str) -> Sequence[tuple[str, ...]]:
+        values, at = self._given.get(keyword, ((None,), None))
+        present = [value or () for value in values]
+        if at is not None:
+            return [present[number] for number in at]
+        return present * self.count if len(present) == 1 else present
+
+    def _uid_at(self, bit: int) -> str:
+        return str(bit)
 
 
 class StudyView:
@@ -132,12 +188,16 @@ class StudyView:
 
     __slots__ = ("remembered", "series", "study")
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study | StudyColumns) -> None:
         """Read nothing yet but the Series Numbers."""
         self.study = study
         self.remembered: dict[tuple[int, ...], object] = {}
         association = {"CallingAET": study.calling_ae_titles, "CalledAET": study.called_ae_titles}
-        views = [SeriesView(series, association) for series in study.series if series.instances]
+        views = [
+            _ColumnsView(series, association) if isinstance(series, SeriesColumns) else _InstancesView(series, association)
+            for series in study.series
+            if series.instances
+        ]
         self.series = sorted(views, key=lambda view: (view.number, view.uid))
 
     def forget_answers(self) -> None:

@@ -19,6 +19,7 @@ from dicom_node.errors import StorageError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
+_READS_ONLY = "dicom_node_reads_only"
 
 
 class Database:
@@ -54,6 +55,20 @@ class Database:
         self._check_file()
         try:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            raise StorageError(f"database: {type(error).__name__}: {_without_parameters(error)}", hint="see `dicom-node doctor`") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Read in one transaction as of its first statement; unlike `transaction` it keeps no writer waiting.
+
+        Raises:
+            StorageError: the database failed; retry later.
+        """
+        self._check_file()
+        try:
+            with self._engine.connect().execution_options(**{_READS_ONLY: True}) as connection, Session(connection) as session:
                 yield session
         except SQLAlchemyError as error:
             raise StorageError(f"database: {type(error).__name__}: {_without_parameters(error)}", hint="see `dicom-node doctor`") from error
@@ -147,4 +162,4 @@ def _foreign_keys_at_the_end(connection: Connection) -> Iterator[None]:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READS_ONLY) else "BEGIN IMMEDIATE")

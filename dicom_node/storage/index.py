@@ -17,7 +17,7 @@ from dicom_node.domain.patients import PatientKey
 from dicom_node.domain.routing import JobInput
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.errors import StorageError
-from dicom_node.storage import fetched_studies
+from dicom_node.storage import fetched_studies, study_headers
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
 
@@ -104,7 +104,9 @@ def freeze(session: Session, study_instance_uid: str, now: datetime, because: Cl
         row.revision = study.revision
     study.first_pending_at = study.last_pending_at = None
     session.flush()
-    return load_study(session, study_instance_uid, study.revision, (now, because))
+    frozen = load_study(session, study_instance_uid, study.revision, (now, because))
+    study_headers.keep(session, _id(study), frozen)
+    return frozen
 
 
 def load_study(session: Session, study_instance_uid: str, revision: int, closed: tuple[datetime, ClosedBecause]) -> Study:

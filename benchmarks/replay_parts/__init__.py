@@ -1,0 +1,1 @@
+"""An index of many studies for benchmarks/replay.py."""
