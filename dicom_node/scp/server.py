@@ -175,7 +175,7 @@ class Receiver:
         contexts = {int(cx.context_id or 0): (str(cx.abstract_syntax), str(cx.transfer_syntax[0])) for cx in association.accepted_contexts}
         service = StoreService(self._door, Client(origin, admission.limits), contexts)
         established = Established(
-            service, contexts, self._rate(admission), self._hastes.setdefault(origin, Haste()), association.network_timeout or 0.0
+            service, self._rate(admission), self._hastes.setdefault(origin, Haste()), association.network_timeout or 0.0
         )
         cast(FastSocket, association.dul.socket).establish(established)
 
