@@ -48,6 +48,7 @@ from tests.integration.raw_peer import (
 
 ROUNDS = int(os.environ.get("DICOM_NODE_TEST_ROUNDS", "200"))
 """Changed exchanges over the network; more for a night."""
+pytestmark = pytest.mark.usefixtures("receive_path")
 UID = "1.2.3.4.5"
 COMMAND = p_data(pdv(store_command(UID), command=True))
 HALF = data_set(UID)[:80]
