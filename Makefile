@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml scripts/create_venv.sh
+$(STAMP): pyproject.toml setup.py dicom_node/scp/_pump.c dicom_node/scp/_pump_wire.h scripts/create_venv.sh
 	@PYTHON="$(PYTHON)" bash scripts/create_venv.sh
 	touch $@
 

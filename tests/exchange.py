@@ -1,4 +1,4 @@
-"""Both ends of an association without a network and without pynetdicom: what a peer sends goes through the receive path, its answers come back."""
+"""Both ends of an association without network and pynetdicom: what a peer sends takes the receive path, its answers come back."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dicom_node.ops.logs import get_logger
 from dicom_node.ops.tls import ServerTls
 from dicom_node.ops.wakeup import ring
 from dicom_node.pipeline.process import Process
+from dicom_node.scp.accelerator import accelerator
 from dicom_node.scp.door import Door, DoorSettings
 from dicom_node.scp.listener import ListenOn
 from dicom_node.scp.notices.commitment import commitment_contexts, commitment_handlers
@@ -61,7 +62,8 @@ def _listen(process: Process, receiver: Receiver, tls: ServerTls | None) -> None
     if dicom.tls is not None:
         tls_port = receiver.start(replace(plain, port=dicom.tls.port, descriptor=process.tls_listener), services, tls=tls)
     log, peers = get_logger(), len(configuration.node.peers)
-    log.info("receiver_listening", host=dicom.host, port=port, tls_port=tls_port, ae_title=configuration.ae_title, peers=peers)
+    where = {"host": dicom.host, "port": port, "tls_port": tls_port}
+    log.info("receiver_listening", **where, ae_title=configuration.ae_title, peers=peers, accelerator=accelerator().words)
 
 
 def _services(process: Process) -> Services:

@@ -14,14 +14,13 @@ import structlog
 
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
-from dicom_node.errors import OutOfResourcesError
 from dicom_node.scp.accelerator import SWITCH, accelerator
 from dicom_node.scp.command_set import StoreRequest, store_response
 from dicom_node.scp.door import Door, DoorSettings
 from dicom_node.scp.inflow import Inflow
+from dicom_node.scp.policy import Limits
 from dicom_node.scp.pump import Why
 from dicom_node.scp.store_service import Client, StoreService
-from dicom_node.scp.policy import Limits
 from dicom_node.storage import InstanceFiles
 from dicom_node.storage.files import InstanceName
 from tests.conftest import ROOT
@@ -29,7 +28,6 @@ from tests.exchange import BUFFER_BYTES, Exchange
 from tests.fuzz.receiving import CONTEXTS, Reception
 from tests.integration.raw_peer import (
     CT,
-    EXPLICIT,
     RELEASE,
     command_set,
     data_set,
@@ -312,7 +310,7 @@ def test_arguments_that_cannot_be_served_are_refused(files: InstanceFiles) -> No
     assert made is not None
     buffer = bytearray(1000)
     for contexts, prefix in [(((1, b"x", False, b"", b""),), "p"), (((1, b"1.2", False, bytes(900), b""),), "p"), ((), "p" * 300)]:
-        with pytest.raises(ValueError, match="cannot be served|out of range"):
+        with pytest.raises(ValueError, match=r"cannot be served|out of range"):
             made(buffer, contexts, 0, 0, prefix, 0)
     pump = made(buffer, (), 0, 0, "p", 0)
     with pytest.raises(ValueError, match="outside"):
