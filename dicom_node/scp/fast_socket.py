@@ -36,7 +36,7 @@ _BUFFER_BYTES = 1 << 18
 _TURN_S = 0.1
 _TURN_US = 100_000
 _POLL_S = 0.001
-_DRAIN_S = 1.0
+_DRAIN_S, _DRAIN_BYTES = 1.0, 1 << 14
 _LEAST_BYTES_PER_S = 1024
 _ESTABLISHED, _CLOSING = "Sta6", "Sta13"
 _NOTHING_YET = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -81,7 +81,6 @@ class FastSocket(AssociationSocket):
             connection.settimeout(None)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(_TURN_S))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_timeout_s))
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._inbox = bytearray(request_pdu)
         self._ended = False
         self._checkpoint = Checkpoint()
@@ -100,7 +99,8 @@ class FastSocket(AssociationSocket):
 
     def establish(self, established: Established) -> None:
         """Begin to serve C-STORE; nothing is read between the request and this."""
-        self._inflow = Inflow(self._buffer, established.service, accelerated=not self._tls and established.rate is None)
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._inflow = Inflow(buffer, established.service, accelerated=not self._tls and established.rate is None)
         self._established = established
 
     @property
@@ -163,8 +163,9 @@ class FastSocket(AssociationSocket):
         with self._guard:
             self._has_ended = True
             actions, self._at_end = self._at_end, []
-        if self._inflow is not None:
-            self._inflow.drop()
+        inflow, self._inflow = self._inflow, None  # its buffer must not wait for the garbage collector
+        if inflow is not None:
+            inflow.drop()
         self._checkpoint.unpark()
         for action in actions:
             action()
@@ -190,7 +191,8 @@ class FastSocket(AssociationSocket):
         if state == _CLOSING:
             self._drain()
             return
-        if state != _ESTABLISHED or self._established is None or self._inflow is None or self._outgoing.open:
+        established, inflow = self._established, self._inflow
+        if state != _ESTABLISHED or established is None or inflow is None or self._outgoing.open:
             return
         if self.assoc.dul.idle_timer_expired():
             self._checkpoint.unpark()
@@ -198,16 +200,16 @@ class FastSocket(AssociationSocket):
             return  # a peer that does not wait for its answers waits in the network, not in our memory
         parked = self._park()
         while not (self._inbox or self._ended or self._is_asked_to_stop()):
-            if parked and self._inflow.accelerated:
-                filled = self._run(self._established, self._inflow)
+            if parked and inflow.accelerated:
+                filled = self._run(established, inflow)
             else:
-                self._inflow.take_by_hand()
-                filled = self._fill(self._established, self._inflow, wait_s=_TURN_S if parked else _POLL_S)
+                inflow.take_by_hand()
+                filled = self._fill(established, inflow, wait_s=_TURN_S if parked else _POLL_S)
                 if filled:
-                    self._digest(self._inflow)
+                    self._digest(inflow)
             if filled:
                 self.assoc.dul._idle_timer.restart()
-            self._check_progress(self._established, self._inflow)
+            self._check_progress(established, inflow)
             if not filled:
                 return
 
@@ -301,9 +303,10 @@ class FastSocket(AssociationSocket):
         """Throw away what a peer still sends after the association ended, so that it gets to read why; not for long."""
         connection = self.socket
         self._drain_until = self._drain_until or monotonic() + _DRAIN_S
+        thrown_away = bytearray(_DRAIN_BYTES)
         while connection is not None and monotonic() < self._drain_until and _readable(connection, _POLL_S):
             try:
-                if not connection.recv_into(self._buffer):
+                if not connection.recv_into(thrown_away):
                     return
             except _NOTHING_YET:
                 return
