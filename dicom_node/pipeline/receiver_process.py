@@ -78,7 +78,7 @@ def _services(process: Process) -> Services:
 
 
 def _leave_startup_alone() -> None:
-    """Keep what is there now out of garbage collections, of which associations need many: all that is loaded takes 0.1 s to look through."""
+    """Keep what is there now out of garbage collections, of which associations need many: looking at all that is loaded takes 0.1 s."""
     gc.collect()
     gc.freeze()
 
