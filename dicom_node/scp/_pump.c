@@ -126,6 +126,8 @@ static uint8_t *bytes_of(Pump *pump) { return pump->buffer.buf; }
 
 static Uid uid_of(const char *text, size_t size) { return (Uid){(const uint8_t *)text, size}; }
 
+static int again(int result) { return result < 0 && errno == EINTR; }
+
 /* The instance's file */
 
 static void partial_name(const Instance *instance, char *name, size_t size) { snprintf(name, size, ".%s.partial", instance->unique); }
@@ -146,7 +148,7 @@ static Why create_file(Pump *pump, Turn *turn) {
     instance->size = instance->file_size = instance->written_out = pump->space_seen_at = 0;
     snprintf(instance->unique, sizeof instance->unique, "%s.%llu", pump->prefix, (unsigned long long)pump->instances++);
     partial_name(instance, name, sizeof name);
-    instance->descriptor = openat(pump->folder, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    while (again(instance->descriptor = openat(pump->folder, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600))) {}
     if (instance->descriptor >= 0) return GO_ON;
     turn->failed = errno;
     return CREATE_FAILED;
@@ -190,8 +192,6 @@ static int write_parts(Instance *instance, struct iovec *parts, int number) {
     }
     return 0;
 }
-
-static int again(int result) { return result < 0 && errno == EINTR; }
 
 /* Durable as promised, and named; the steps of commit.py. The folder's shared sync of `group` stays with Python. */
 static int commit_file(Pump *pump) {

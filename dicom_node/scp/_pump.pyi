@@ -19,7 +19,7 @@ class Pump:
         Args:
             buffer: What is read into; kept, and not to be resized.
             contexts: Of those that can be served: ID, abstract syntax, whether implicit VR, file meta before and behind the instance's UID.
-            folder: Descriptor of `incoming/`.
+            folder: Descriptor of `incoming/`; stays the caller's, open for as long as this is used.
             durability: 0 none, 1 strict, 2 group.
             prefix: Begins the names of all files; nobody else uses it.
             max_bytes: Largest data set; 0 is no limit.
