@@ -230,7 +230,7 @@ class FastSocket(AssociationSocket):
             self._send(run.response)
         if run.by_hand:
             self._digest(inflow)
-        return not run.idle or run.received_bytes > 0
+        return not run.idle
 
     def _fill(self, established: Established, inflow: Inflow, wait_s: float) -> bool:
         """Read what is there into the buffer; False if nothing came in time."""

@@ -59,7 +59,7 @@ class Run(NamedTuple):
         rested: Whether the stream stood between two messages with nothing left over.
         by_hand: The Python path goes on, with what is in the buffer first.
         ended: The peer has left.
-        idle: Nothing came in time.
+        idle: Nothing at all came in time.
         response: To be sent.
     """
 
@@ -132,7 +132,8 @@ class InstancePump:
         if durable_after_s:
             self._metrics.stored_several(size, durable_after_s)
             self._door.kept()
-        return Run(head, tail, received, rested, by_hand, why is Why.PEER_LEFT, why is Why.NOTHING_CAME, response)
+        idle = why is Why.NOTHING_CAME and not received and not durable_after_s
+        return Run(head, tail, received, rested, by_hand, why is Why.PEER_LEFT, idle, response)
 
     def hand_over(self, failure: OSError | None = None) -> None:
         """Have the Python path go on where the accelerator stopped; harmless when it stands between two messages.

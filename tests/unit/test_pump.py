@@ -17,6 +17,7 @@ from dicom_node.domain.instances import AssociationPeer
 from dicom_node.scp.accelerator import SWITCH, accelerator
 from dicom_node.scp.command_set import StoreRequest, store_response
 from dicom_node.scp.door import Door, DoorSettings
+from dicom_node.scp.haste import Haste
 from dicom_node.scp.inflow import Inflow
 from dicom_node.scp.policy import Limits
 from dicom_node.scp.pump import Why
@@ -280,6 +281,14 @@ def test_nothing_is_begun_after_the_last_look_at_free_space_is_old(files: Instan
         code, *_ = pump._pump.run(exchange._ours.fileno(), head, tail, 0, False, monotonic() + 10)
         assert code == Why.NOTHING_CAME
     assert len(files.pending()) == 2
+
+
+def test_run_that_stored_something_is_not_idle_so_that_the_next_one_follows_at_once(files: InstanceFiles) -> None:
+    """After an idle one pynetdicom sleeps for a millisecond, which a sender would wait for with every instance."""
+    with Exchange(service_of(files), accelerated=True) as exchange:
+        exchange._theirs.sendall(message(CONTENT))
+        runs = [exchange._inflow.run(exchange._ours.fileno(), Haste(), 0) for _ in range(2)]
+    assert [run.idle for run in runs] == [False, True]
 
 
 @pytest.mark.parametrize("durability", Durability)
