@@ -24,6 +24,8 @@ from dicom_node.scp.server import Receiver, Services
 from dicom_node.storage.request_files import RequestFolders
 
 _GATHER_S = 0.02
+_COLLECT_RARELY = (20_000, 20, 100)
+"""Objects of one association request are some ten thousand, and none of them is garbage before the association ends."""
 
 
 def run(process: Process) -> None:
@@ -81,6 +83,7 @@ def _leave_startup_alone() -> None:
     """Keep what is there now out of garbage collections, of which associations need many: looking at all that is loaded takes 0.1 s."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT_RARELY)
 
 
 def _allow_open_files() -> None:

@@ -296,9 +296,13 @@ static Why begin_instance(Pump *pump, Turn *turn) {
 static Verdict gather(Pump *pump, Place *place, size_t *position, struct iovec *parts, int *number, int *ends) {
     for (;;) {
         if (!place->within_pdv) {
-            Verdict verdict = next_pdv(pump, place, position);
+            Place next = *place; /* a header that does not belong to this data set stays before the place that is handed over */
+            size_t behind = *position;
+            Verdict verdict = next_pdv(pump, &next, &behind);
             if (verdict != PLAIN) return verdict;
-            if (place->context_id != pump->instance.context_id || (place->control | LAST) != LAST) return ODD;
+            if (next.context_id != pump->instance.context_id || (next.control | LAST) != LAST) return ODD;
+            *place = next;
+            *position = behind;
         }
         size_t here = pump->tail - *position;
         size_t taken = here < place->pdv_left ? here : place->pdv_left;

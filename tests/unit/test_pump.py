@@ -178,6 +178,33 @@ def test_what_is_not_plain_is_left_to_the_python_path_and_the_next_plain_one_is_
     reception._take_files()
 
 
+ENDS = {
+    "another context": p_data(pdv(CONTENT[900:], context=3)),
+    "a context that was not accepted": p_data(pdv(CONTENT[900:], context=11)),
+    "a command": COMMAND,
+    "a command of another context": p_data(pdv(store_command(UID), context=3, command=True)),
+    "another context in the PDU": p_data(pdv(b"12", last=False), pdv(CONTENT[900:], context=3)),
+    "a command in the PDU": p_data(pdv(b"12", last=False), pdv(store_command(UID), command=True)),
+    "a PDV of length 0": p_data(pdv(b"", length=0)),
+    "a PDV longer than its PDU": p_data(pdv(b"1234", length=100)),
+    "bytes left in a PDU": p_data(pdv(b"1234", last=False), b"123"),
+    "an empty PDU": p_data(),
+    "a PDU of an unknown type": b"\x42\0\0\0\0\4abcd",
+    "a release of 2^32-1 bytes": b"\5\0\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("durability", [Durability.NONE, Durability.STRICT])
+@pytest.mark.parametrize("step", [1 << 16, 100])
+def test_contradiction_within_a_data_set_is_the_python_paths_to_name(tmp_path: Path, name: str, durability: Durability, step: int) -> None:
+    stream = COMMAND + p_data(pdv(CONTENT[:900], last=False)) + ENDS[name]
+    found, by_hand = (Reception(tmp_path / str(way), accelerated=way, durability=durability).receive(stream, step) for way in (True, False))
+    assert found.error is not None
+    assert str(found.error) == str(by_hand.error)
+    assert (found.responses, found.files) == (by_hand.responses, by_hand.files) == ([], [])
+
+
 @pytest.mark.parametrize("path", FILES, ids=[Path(p).name for p in FILES])
 def test_real_files_are_kept_or_refused_as_by_the_python_path(tmp_path: Path, path: str) -> None:
     found = data_set_of(path)
