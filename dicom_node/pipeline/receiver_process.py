@@ -7,6 +7,8 @@ import resource
 import threading
 from dataclasses import replace
 
+from pydicom import config as pydicom_config
+
 from dicom_node.config import Configuration
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
@@ -40,6 +42,7 @@ def run(process: Process) -> None:
     receiver = Receiver(Door(files, settings, arrived.set), _policy(configuration), Places(files.run))
     tls = ServerTls(dicom.tls.to_server()) if dicom.tls else None
     _listen(process, receiver, tls)
+    _check_once()
     _leave_startup_alone()
     while lifecycle.keep_going():
         arrived.wait()
@@ -77,6 +80,11 @@ def _services(process: Process) -> Services:
     )
     desk = RequestDesk(files, RequestFolders(files.data_dir), settings)
     return Services(commitment_contexts(), commitment_handlers(desk))
+
+
+def _check_once() -> None:
+    """Leave out pydicom's check of every UID that a request proposes, which only warns: a third of what an association costs."""
+    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 
 
 def _leave_startup_alone() -> None:
