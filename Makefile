@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml scripts/create_venv.sh
+$(STAMP): pyproject.toml setup.py dicom_node/scp/_pump.c dicom_node/scp/_pump_wire.h scripts/create_venv.sh
 	@PYTHON="$(PYTHON)" bash scripts/create_venv.sh
 	touch $@
 
@@ -43,4 +43,4 @@ fuzz: $(STAMP)
 	nice -n 19 $(BIN)/python -m tests.fuzz.fuzz_receive -max_total_time=$(SECONDS) -print_final_stats=1
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info dicom_node/scp/*.so

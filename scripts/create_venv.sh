@@ -19,3 +19,6 @@ fi
 echo "Installing the node and its libraries into .venv (the first time takes a few minutes) ..."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' 2>&1 | { grep -v -e '^WARNING: Location' || true; }
 test -x .venv/bin/dicom-node
+if ! .venv/bin/python -c 'import dicom_node.scp._pump' 2>/dev/null; then
+  echo "Note: no C compiler or no Python.h (Debian: gcc python3-dev). The node works; small instances are received at about half the speed."
+fi

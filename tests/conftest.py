@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from dicom_node.cli.demo_data import write_series
+from dicom_node.scp.accelerator import SWITCH, accelerator
 from dicom_node.storage import Database, InstanceFiles
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,19 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.migrate()
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["accelerated", "python"])
+def receive_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which part of the receive path serves: the compiled one with Python behind it, or Python alone."""
+    way = str(request.param)
+    if way == "python":
+        monkeypatch.setenv(SWITCH, "off")
+    else:
+        monkeypatch.delenv(SWITCH, raising=False)
+        if accelerator().pump is None:
+            pytest.skip(f"the accelerator is {accelerator().words}: {accelerator().hint}")
+    return way
 
 
 def free_port() -> int:

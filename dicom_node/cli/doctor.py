@@ -23,6 +23,7 @@ from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
 from dicom_node.pipeline.reporter import is_overdue
 from dicom_node.pipeline.running_node import LOCK
 from dicom_node.pipeline.sources import opened
+from dicom_node.scp.accelerator import accelerator
 from dicom_node.storage import Database, InstanceFiles, commitments
 
 _GIVEN_UP_SHOWN_FOR = timedelta(days=30)
@@ -30,7 +31,7 @@ _GIVEN_UP_SHOWN_FOR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `hint` says what to do about a fault.
+    """What one check found; `hint` says what to do about a fault, or what would be better.
 
     Attributes:
         days_left: Of a certificate, whole days until it expires.
@@ -44,7 +45,7 @@ class Finding:
 
 
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check port, disk, database, models, certificates, destinations and query sources. Exit status 1 if anything is at fault."""
+    """Check port, disk, database, models, receive path, certificates, destinations, query sources. Exit status 1 if one is at fault."""
     findings = examine(load_configuration(config))
     if as_json:
         print_json(findings)
@@ -67,6 +68,8 @@ def examine(configuration: Configuration) -> list[Finding]:
         ("models", _models),
     ]
     findings = [_run(name, configuration, check) for name, check in checks]
+    found = accelerator()
+    findings.append(Finding("receive path", True, f"accelerator {found.words}", found.hint))
     now = datetime.now(UTC)
     findings += [_certificate(certificate, now) for certificate in certificates_in_use(configuration.node)]
     for destination in configuration.destinations.values():

@@ -66,6 +66,18 @@ class Demultiplexer:
         """Whether the stream stands between two messages."""
         return self._context_id == 0 and not self._pdata.within_pdu
 
+    def resume(self, fragment: Fragment, pdu_left: int, pdv_left: int, *, storing: bool) -> None:
+        """Go on where another reader stopped, within the data set of a C-STORE or between two messages.
+
+        Args:
+            fragment: As for `PDataReader.resume`, as the two that follow.
+            pdu_left: Bytes of the PDU still to come.
+            pdv_left: Of its PDV, -1 between two PDVs.
+            storing: Whether a data set is under way.
+        """
+        self._context_id, self._storing = fragment.context_id if storing else 0, storing
+        self._pdata.resume(fragment, pdu_left, pdv_left)
+
     def feed(self, buffer: memoryview) -> tuple[list[Event], int]:
         """Take what has arrived.
 

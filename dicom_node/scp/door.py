@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +17,12 @@ from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import DataSetMismatchError, InstanceTooLargeError, UnparsableDataSetError
 from dicom_node.scp.header_scan import IDENTIFYING, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, HeaderScan
 from dicom_node.scp.metrics import of_peer
+from dicom_node.scp.policy import Limits
 from dicom_node.scp.space import SpaceWatch
 from dicom_node.scp.visits import OpenVisit
 from dicom_node.storage import InstanceFiles
 from dicom_node.storage.commit import commit_for
+from dicom_node.storage.instance_writer import BegunFile, InstanceWriter
 
 _IMPLEMENTATION_CLASS_UID = "2.25.95683761233490493441215856519069836579"
 _IMPLEMENTATION_VERSION = f"DICOM_NODE_{__version__.split('+')[0]}"[:16]
@@ -34,6 +36,28 @@ class InstanceKind(NamedTuple):
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+
+
+class BegunInstance(NamedTuple):
+    """An instance of which the accelerator wrote a part.
+
+    Attributes:
+        found: The identifying UIDs of the data set by tag, equal to what was announced.
+        size_bytes: Of the data set, written so far.
+    """
+
+    file: BegunFile
+    found: Mapping[int, str]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whose instances arrive by an association, and what it may do."""
+
+    origin: AssociationPeer
+    limits: Limits
+    visit: OpenVisit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +91,7 @@ class Door:
         self._files = files
         self._stored = stored
         self.space = SpaceWatch(files.free_bytes, settings.min_free_bytes)
-        self._commit = commit_for(settings.durability, files.incoming)
+        self.commit = commit_for(settings.durability, files.incoming)
 
     def begin(self, origin: AssociationPeer, kind: InstanceKind, max_instance_bytes: int = 0, visit: OpenVisit | None = None) -> Incoming:
         """Open the file of an instance that is about to arrive.
@@ -83,8 +107,29 @@ class Door:
             StorageError: the file cannot be created.
         """
         self.space.check()
-        limits = [limit for limit in (max_instance_bytes, self.settings.max_instance_bytes) if limit]
-        return Incoming(self, origin, kind, min(limits, default=0), visit)
+        incoming = Incoming(self, origin, kind, self.narrower(max_instance_bytes), visit)
+        with self.space:
+            incoming.write_to(self._files.new_instance(self.commit, self.settings.owner))
+        return incoming
+
+    def resume(self, begun: BegunInstance, client: Client, kind: InstanceKind) -> Incoming:
+        """Go on with an instance that the accelerator began."""
+        incoming = Incoming(self, client.origin, kind, self.narrower(client.limits.max_instance_bytes), client.visit)
+        incoming.write_to(self._files.resume_instance(begun.file, self.commit), begun)
+        return incoming
+
+    def narrower(self, max_instance_bytes: int) -> int:
+        """Return the limit that holds for a sender with a limit of its own, bytes; 0 is none."""
+        return min((limit for limit in (max_instance_bytes, self.settings.max_instance_bytes) if limit), default=0)
+
+    def unique_name(self) -> str:
+        """Return a beginning of file names that nobody else uses."""
+        return self._files.unique_name(self.settings.owner)
+
+    def kept(self) -> None:
+        """Tell that an instance, or several, were kept."""
+        self.space.kept()
+        self._stored()
 
     def keep(self, origin: AssociationPeer, kind: InstanceKind, chunks: Iterable[bytes | memoryview]) -> Path:
         """Keep a whole data set; it is durable when this returns.
@@ -112,7 +157,7 @@ class Incoming:
     __slots__ = ("_door", "_head", "_kind", "_max_bytes", "_metrics", "_scan", "_size_bytes", "_space_seen_at", "_visit", "_writer")
 
     def __init__(self, door: Door, origin: AssociationPeer, kind: InstanceKind, max_bytes: int, visit: OpenVisit | None) -> None:
-        """Create the partial file; called by `Door.begin`."""
+        """Begin without a file; called by `Door.begin`."""
         self._visit = visit
         self._door = door
         self._kind = kind
@@ -121,8 +166,15 @@ class Incoming:
         self._metrics = of_peer(origin.calling_ae_title)
         self._size_bytes = self._space_seen_at = 0
         self._head = part_10_head(origin, kind)
-        with door.space:
-            self._writer = door._files.new_instance(door._commit, door.settings.owner)
+
+    def write_to(self, writer: InstanceWriter, begun: BegunInstance | None = None) -> None:
+        """Take the file: empty, or behind what the accelerator wrote."""
+        self._writer = writer
+        if begun is not None:
+            self._scan.resume(begun.found)
+            self._size_bytes = self._space_seen_at = begun.size_bytes
+            if begun.file.size_bytes:
+                self._head = b""
 
     @property
     def study_instance_uid(self) -> str:
@@ -171,8 +223,7 @@ class Incoming:
         finally:
             self._writer.discard()
         self._metrics.stored(self._size_bytes, perf_counter() - begin)
-        self._door.space.kept()
-        self._door._stored()
+        self._door.kept()
         return name
 
     def discard(self) -> None:
@@ -207,13 +258,14 @@ def part_10_head(origin: AssociationPeer, kind: InstanceKind) -> bytes:
 
     Source: PS3.10 7.1.
     """
-    before, after = _meta_around_instance(origin, kind.sop_class_uid, kind.transfer_syntax_uid)
+    before, after = meta_around_instance(origin, kind.sop_class_uid, kind.transfer_syntax_uid)
     body = before + _element(0x03, b"UI", _uid(kind.sop_instance_uid)) + after
     return bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
 
 
 @lru_cache(maxsize=1024)
-def _meta_around_instance(origin: AssociationPeer, sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+def meta_around_instance(origin: AssociationPeer, sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
+    """Write the file meta before and behind Media Storage SOP Instance UID, without its group length."""
     calling, called, address = map(_text, (origin.calling_ae_title, origin.called_ae_title, f"dicom://{origin.address}"))
     before = struct.pack("<HH2sHI", 2, 1, b"OB", 0, 2) + b"\0\1" + _element(0x02, b"UI", _uid(sop_class_uid))
     after = (

@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -25,8 +25,8 @@ from pynetdicom.transport import AssociationSocket
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.ops.tls import hang_up, peer_certificate
-from dicom_node.scp.demultiplex import Demultiplexer, Foreign
 from dicom_node.scp.haste import Haste
+from dicom_node.scp.inflow import Inflow
 from dicom_node.scp.outgoing import OutgoingMessages
 from dicom_node.scp.pdata import MalformedPduError
 from dicom_node.scp.rate import RateLimit
@@ -34,8 +34,9 @@ from dicom_node.scp.store_service import StoreService
 
 _BUFFER_BYTES = 1 << 18
 _TURN_S = 0.1
+_TURN_US = 100_000
 _POLL_S = 0.001
-_DRAIN_S = 1.0
+_DRAIN_S, _DRAIN_BYTES = 1.0, 1 << 14
 _LEAST_BYTES_PER_S = 1024
 _ESTABLISHED, _CLOSING = "Sta6", "Sta13"
 _NOTHING_YET = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -47,14 +48,12 @@ class Established:
 
     Attributes:
         service: Serves C-STORE.
-        context_ids: Accepted presentation contexts by ID.
         rate: Throttle of the peer, or None.
         haste: What is known of the peer's need for acknowledgements.
         silence_s: A peer slower than 1 KiB/s for this long within an instance is aborted, seconds.
     """
 
     service: StoreService
-    context_ids: Mapping[int, object]
     rate: RateLimit | None
     haste: Haste
     silence_s: float
@@ -82,8 +81,6 @@ class FastSocket(AssociationSocket):
             connection.settimeout(None)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(_TURN_S))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_timeout_s))
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._head = self._tail = 0
         self._inbox = bytearray(request_pdu)
         self._ended = False
         self._checkpoint = Checkpoint()
@@ -96,13 +93,14 @@ class FastSocket(AssociationSocket):
         self._guard = threading.Lock()
         self._drain_until = 0.0
         self._established: Established | None = None
-        self._demultiplexer: Demultiplexer | None = None
+        self._inflow: Inflow | None = None
         self._window_begin, self._window_bytes = monotonic(), 0
         self._log: Logger = get_logger()
 
     def establish(self, established: Established) -> None:
         """Begin to serve C-STORE; nothing is read between the request and this."""
-        self._demultiplexer = Demultiplexer(established.context_ids)
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._inflow = Inflow(buffer, established.service, accelerated=not self._tls and established.rate is None)
         self._established = established
 
     @property
@@ -165,8 +163,9 @@ class FastSocket(AssociationSocket):
         with self._guard:
             self._has_ended = True
             actions, self._at_end = self._at_end, []
-        if self._established is not None:
-            self._established.service.drop()
+        inflow, self._inflow = self._inflow, None  # its buffer must not wait for the garbage collector
+        if inflow is not None:
+            inflow.drop()
         self._checkpoint.unpark()
         for action in actions:
             action()
@@ -192,7 +191,8 @@ class FastSocket(AssociationSocket):
         if state == _CLOSING:
             self._drain()
             return
-        if state != _ESTABLISHED or self._established is None or self._demultiplexer is None or self._outgoing.open:
+        established, inflow = self._established, self._inflow
+        if state != _ESTABLISHED or established is None or inflow is None or self._outgoing.open:
             return
         if self.assoc.dul.idle_timer_expired():
             self._checkpoint.unpark()
@@ -200,11 +200,16 @@ class FastSocket(AssociationSocket):
             return  # a peer that does not wait for its answers waits in the network, not in our memory
         parked = self._park()
         while not (self._inbox or self._ended or self._is_asked_to_stop()):
-            filled = self._fill(wait_s=_TURN_S if parked else _POLL_S)
+            if parked and inflow.accelerated:
+                filled = self._run(established, inflow)
+            else:
+                inflow.take_by_hand()
+                filled = self._fill(established, inflow, wait_s=_TURN_S if parked else _POLL_S)
+                if filled:
+                    self._digest(inflow)
             if filled:
-                self._digest(self._established, self._demultiplexer)
                 self.assoc.dul._idle_timer.restart()
-            self._check_progress(self._established, self._demultiplexer)
+            self._check_progress(established, inflow)
             if not filled:
                 return
 
@@ -212,60 +217,62 @@ class FastSocket(AssociationSocket):
         """Whether our side has something to say, for example an abort; a peer that never pauses must not hold that up."""
         return bool(self.assoc._kill or self.assoc.dul.to_provider_queue.queue)
 
-    def _fill(self, wait_s: float) -> bool:
+    def _run(self, established: Established, inflow: Inflow) -> bool:
+        """Let the accelerator serve for a moment; False if nothing came in time."""
+        if self.socket is None:
+            return False
+        run = inflow.run(self.socket.fileno(), established.haste, _TURN_US)
+        if run.rested:
+            self._window_begin, self._window_bytes = monotonic(), 0
+        self._window_bytes += run.received_bytes
+        self._ended = run.ended
+        if run.response:
+            self._send(run.response)
+        if run.by_hand:
+            self._digest(inflow)
+        return not run.idle
+
+    def _fill(self, established: Established, inflow: Inflow, wait_s: float) -> bool:
         """Read what is there into the buffer; False if nothing came in time."""
-        connection = self.socket
+        connection, rate = self.socket, established.rate
         if connection is None:
             return False
-        if self._head == self._tail:
-            self._head = self._tail = 0
-        elif self._head:
-            left = self._tail - self._head
-            self._buffer[:left] = bytes(self._buffer[self._head : self._tail])
-            self._head, self._tail = 0, left
-        rate = self._established.rate if self._established else None
         if rate is not None and not rate.may_read(_TURN_S):
             return False
         pending = self._tls and connection.pending()  # type: ignore[attr-defined]  # an SSLSocket
         if wait_s < _TURN_S and not pending and not _readable(connection, wait_s):
             return False
-        received = self._receive_some(connection)
+        received = self._receive_some(connection, established, inflow)
         if received is None:
             return False
         if not received:
             self._ended = True
-        self._tail += received
+        inflow.received(received)
         self._window_bytes += received
         if rate is not None:
             rate.spend(received)
         return True
 
-    def _receive_some(self, connection: socket.socket) -> int | None:
+    def _receive_some(self, connection: socket.socket, established: Established, inflow: Inflow) -> int | None:
         """Wait for bytes at most for `_TURN_S`; None if none came."""
-        established, demultiplexer = self._established, self._demultiplexer
-        if established is None or demultiplexer is None or self._tls:
-            return _received(connection, self._buffer[self._tail :])
+        room = inflow.room()
+        if self._tls:
+            return _received(connection, room)
         if established.haste.needed:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            return _received(connection, self._buffer[self._tail :])
+            return _received(connection, room)
         begin = monotonic()
-        received = _received(connection, self._buffer[self._tail :])
-        if not demultiplexer.between_messages:
+        received = _received(connection, room)
+        if not inflow.between_messages:
             established.haste.waited(monotonic() - begin)
         return received
 
-    def _digest(self, established: Established, demultiplexer: Demultiplexer) -> None:
-        while self._head < self._tail:
-            events, taken = demultiplexer.feed(self._buffer[self._head : self._tail])
-            for event in events:
-                if isinstance(event, Foreign):
-                    self._inbox += event.pdu
-                    self._answer_owed = True
-                elif response := established.service.serve(event):
-                    self._send(response)
-            self._head += taken
-            if not taken:
-                return
+    def _digest(self, inflow: Inflow) -> None:
+        inflow.digest(self._send, self._hand_on)
+
+    def _hand_on(self, pdu: bytes) -> None:
+        self._inbox += pdu
+        self._answer_owed = True
 
     def _send(self, pdu: bytes) -> None:
         connection = self.socket
@@ -278,10 +285,10 @@ class FastSocket(AssociationSocket):
         else:
             connection.sendall(pdu)
 
-    def _check_progress(self, established: Established, demultiplexer: Demultiplexer) -> None:
+    def _check_progress(self, established: Established, inflow: Inflow) -> None:
         """Abort a peer that keeps a message open and all but stops sending; between messages pynetdicom's idle timer counts."""
         now = monotonic()
-        if demultiplexer.between_messages and self._head == self._tail:
+        if inflow.at_rest:
             self._window_begin, self._window_bytes = now, 0
             return
         self.assoc.dul._idle_timer.restart()
@@ -296,17 +303,17 @@ class FastSocket(AssociationSocket):
         """Throw away what a peer still sends after the association ended, so that it gets to read why; not for long."""
         connection = self.socket
         self._drain_until = self._drain_until or monotonic() + _DRAIN_S
+        thrown_away = bytearray(_DRAIN_BYTES)
         while connection is not None and monotonic() < self._drain_until and _readable(connection, _POLL_S):
             try:
-                if not connection.recv_into(self._buffer):
+                if not connection.recv_into(thrown_away):
                     return
             except _NOTHING_YET:
                 return
 
     def _malformed(self, error: MalformedPduError) -> None:
-        if self._established is not None:
-            self._established.service.drop()
-        self._head = self._tail = 0
+        if self._inflow is not None:
+            self._inflow.drop()
         requestor = self.assoc.requestor
         self._log.warning("association_malformed", reason=str(error), calling_ae=printable(requestor.ae_title), address=requestor.address)
         self.assoc.dul._idle_timer.restart()  # one reason to end is enough

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Final
 
 SOP_CLASS_UID: Final = 0x00080016
@@ -36,8 +37,8 @@ _DEEPEST = 32
 _INFLATE_BYTES = 1 << 16
 _MOST_INFLATED_BYTES = 1 << 26
 """A deflated data set of a few megabytes can inflate to gigabytes; none has its identifying UIDs behind 64 MiB."""
-_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-_EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
+EXPLICIT_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
 
@@ -59,14 +60,18 @@ class HeaderScan:
         """
         self.found: dict[int, str] = {}
         self.done = False
-        self._explicit = transfer_syntax_uid != _IMPLICIT_LITTLE_ENDIAN
-        order = ">" if transfer_syntax_uid == _EXPLICIT_BIG_ENDIAN else "<"
+        self._explicit = transfer_syntax_uid != IMPLICIT_LITTLE_ENDIAN
+        order = ">" if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else "<"
         self._header, self._long = _READERS[order]
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if transfer_syntax_uid in DEFLATED else None
         self._inflated_bytes = 0
         self._pending = b""
         self._skip = 0
         self._nesting: list[bool] = []  # one entry per open sequence or item; True: its content is implicit VR
+
+    def resume(self, found: Mapping[int, str]) -> None:
+        """Take over what another scan found of all that is wanted."""
+        self.found, self.done = dict(found), True
 
     def feed(self, data: bytes | memoryview) -> bool:
         """Take the next bytes; they are not kept. Returns `done`."""

@@ -5,6 +5,7 @@ Under `serve` every process keeps its values in files below `run/metrics`, where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -42,6 +43,13 @@ class PeerMetrics:
         self._instances.inc()
         self._bytes.inc(size_bytes)
         self._durable.observe(durable_after_s)
+
+    def stored_several(self, size_bytes: int, durable_after_s: Sequence[float]) -> None:
+        """Count acknowledged instances, together of a size, each with the time it took to become durable."""
+        self._instances.inc(len(durable_after_s))
+        self._bytes.inc(size_bytes)
+        for seconds in durable_after_s:
+            self._durable.observe(seconds)
 
     def refused(self, status: int) -> None:
         """Count a refused instance."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pynetdicom import build_context
@@ -50,6 +51,7 @@ class Accepted:
         return next((syntax for syntax in transfer_syntaxes if syntax in allowed), None)
 
 
+@lru_cache(maxsize=4096)
 def is_storage(sop_class_uid: str) -> bool:
     """Say whether a SOP class is one of Storage, or of no service that is known."""
     return uid_to_service_class(sop_class_uid) in (ServiceClass, StorageServiceClass)
@@ -76,14 +78,20 @@ def prepare_negotiation(
         chosen = accepted.choose(map(str, context.transfer_syntax))
         syntaxes = storage.setdefault(sop_class_uid, [])
         if chosen is not None:
-            context.transfer_syntax = [chosen]
+            if len(context.transfer_syntax) > 1:
+                context.transfer_syntax = [chosen]
             syntaxes.append(chosen)
     # a class of which no syntax is allowed is named with one nobody proposed, so that the answer is "transfer syntaxes not supported"
-    contexts = [build_context(uid, list(dict.fromkeys(syntaxes)) or [_NOBODYS_SYNTAX]) for uid, syntaxes in storage.items()]
-    return [*services, *contexts]
+    return [*services, *(_supported(uid, tuple(dict.fromkeys(syntaxes)) or (_NOBODYS_SYNTAX,)) for uid, syntaxes in storage.items())]
 
 
 _NOBODYS_SYNTAX: Final = "2.25.0"
+
+
+@lru_cache(maxsize=4096)
+def _supported(sop_class_uid: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
+    """Make a context that associations share: the library only reads it, and building one checks each UID four times."""
+    return build_context(sop_class_uid, list(transfer_syntaxes))
 
 
 def _both(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:

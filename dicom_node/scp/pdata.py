@@ -56,6 +56,17 @@ class PDataReader:
         self._pdv_left = -1  # -1: between PDVs
         self._context_id = self._control = 0
 
+    def resume(self, fragment: Fragment, pdu_left: int, pdv_left: int) -> None:
+        """Go on where another reader stopped.
+
+        Args:
+            fragment: The last one; its data is not looked at.
+            pdu_left: Bytes of the PDU still to come.
+            pdv_left: Of its PDV, -1 between two PDVs.
+        """
+        self._context_id, self._pdu_left, self._pdv_left = fragment.context_id, pdu_left, pdv_left
+        self._control = fragment.is_command * _COMMAND | fragment.ends * _LAST
+
     @property
     def within_pdu(self) -> bool:
         """Whether the next byte belongs to a P-DATA-TF PDU that has begun."""

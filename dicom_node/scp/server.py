@@ -18,7 +18,7 @@ from dicom_node.domain.instances import AssociationPeer
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.ops.tls import ServerTls
 from dicom_node.scp.contexts import configure_library, service_contexts
-from dicom_node.scp.door import Door
+from dicom_node.scp.door import Client, Door
 from dicom_node.scp.fast_socket import Established, FastSocket, printable
 from dicom_node.scp.haste import Haste
 from dicom_node.scp.listener import AssociationListener, ListenOn
@@ -28,7 +28,7 @@ from dicom_node.scp.origin import origin_of
 from dicom_node.scp.places import Places
 from dicom_node.scp.policy import CONGESTED, LIMIT_EXCEEDED, AccessPolicy, Admission, Credentials, Rejection
 from dicom_node.scp.rate import RateLimit
-from dicom_node.scp.store_service import Client, StoreService
+from dicom_node.scp.store_service import StoreService
 from dicom_node.scp.tls import TlsHandshakes
 from dicom_node.scp.visits import OpenVisit, VisitBook
 
@@ -185,7 +185,7 @@ class Receiver:
             fast.at_end(lambda: self._leave(association, released=False))
         service = StoreService(self._door, Client(origin, admission.limits, visit), contexts)
         established = Established(
-            service, contexts, self._rate(admission), self._hastes.setdefault(origin, Haste()), association.network_timeout or 0.0
+            service, self._rate(admission), self._hastes.setdefault(origin, Haste()), association.network_timeout or 0.0
         )
         fast.establish(established)
 

@@ -46,6 +46,11 @@ class SpaceWatch:
         if self._short:
             raise OutOfResourcesError("free space below watermark")
 
+    @property
+    def known_until(self) -> float:
+        """Until when the last look counts, on the monotonic clock, seconds."""
+        return self._look_at
+
     def __enter__(self) -> None:
         """Begin to write."""
 

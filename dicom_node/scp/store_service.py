@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from dicom_node.domain.instances import AssociationPeer
 from dicom_node.errors import DataSetMismatchError, DicomNodeError, SopClassError, UnparsableDataSetError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.scp.command_set import StoreRequest, store_response
 from dicom_node.scp.demultiplex import StoreBegins, StoreData
-from dicom_node.scp.door import Door, Incoming, InstanceKind
+from dicom_node.scp.door import Client, Door, Incoming, InstanceKind
 from dicom_node.scp.metrics import of_peer
-from dicom_node.scp.policy import Limits
-from dicom_node.scp.visits import OpenVisit
 
 _SUCCESS = 0x0000
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Whose instances arrive, and what it may do."""
-
-    origin: AssociationPeer
-    limits: Limits
-    visit: OpenVisit | None = None
 
 
 class StoreService:
@@ -41,9 +28,9 @@ class StoreService:
             client: The association's peer.
             contexts: Abstract syntax and transfer syntax of each accepted presentation context by its ID.
         """
-        self._door = door
-        self._client = client
-        self._contexts = contexts
+        self.door = door
+        self.client = client
+        self.contexts = contexts
         self._metrics = of_peer(client.origin.calling_ae_title)
         self._log: Logger = get_logger()
         self._request: StoreRequest | None = None
@@ -63,10 +50,14 @@ class StoreService:
             try:
                 self._incoming.write(event.views)
             except DicomNodeError as error:
-                self._refuse(error)
+                self.refuse(error)
             except Exception as error:  # noqa: BLE001 - a defect must cost this instance, not the association
                 self._fail(error)
-        return self._end() if event.ends else b""
+        return self.end() if event.ends else b""
+
+    def resume(self, request: StoreRequest, incoming: Incoming | None) -> None:
+        """Go on with a request that the accelerator began, whose data set is under way; None if its file is gone."""
+        self._request, self._incoming, self._refusal = request, incoming, None
 
     def drop(self) -> None:
         """Throw away what has arrived of an instance that will not be completed; it was never acknowledged."""
@@ -76,21 +67,22 @@ class StoreService:
 
     def _begin(self, request: StoreRequest) -> bytes:
         self._request, self._refusal = request, None
-        abstract_syntax, transfer_syntax = self._contexts[request.context_id]
+        abstract_syntax, transfer_syntax = self.contexts[request.context_id]
         try:
             if request.sop_class_uid != abstract_syntax:
                 raise SopClassError("SOP class differs from the presentation context's")
             if not request.has_data_set:
                 raise UnparsableDataSetError("C-STORE without a data set")
             kind = InstanceKind(request.sop_class_uid, request.sop_instance_uid, transfer_syntax)
-            self._incoming = self._door.begin(self._client.origin, kind, self._client.limits.max_instance_bytes, self._client.visit)
+            self._incoming = self.door.begin(self.client.origin, kind, self.client.limits.max_instance_bytes, self.client.visit)
         except DicomNodeError as error:
-            self._refuse(error)
+            self.refuse(error)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
-        return b"" if request.has_data_set else self._end()
+        return b"" if request.has_data_set else self.end()
 
-    def _end(self) -> bytes:
+    def end(self) -> bytes:
+        """Keep or refuse the request under way; returns the response PDU."""
         request, incoming = self._request, self._incoming
         self._request = self._incoming = None
         if request is None:
@@ -99,7 +91,7 @@ class StoreService:
             try:
                 incoming.finish()
             except DicomNodeError as error:
-                self._refuse(error)
+                self.refuse(error)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail(error)
         refusal = self._refusal
@@ -109,15 +101,16 @@ class StoreService:
         tag = refusal.offending_tag if isinstance(refusal, DataSetMismatchError) else None
         return store_response(request, refusal.dimse_status, comment=str(refusal), offending_tag=tag)
 
-    def _refuse(self, error: DicomNodeError) -> None:
+    def refuse(self, error: DicomNodeError) -> None:
+        """Keep nothing of the request under way and answer it so, at its end."""
         if self._incoming is not None:
             self._incoming.discard()
             self._incoming = None
         self._refusal = error
         self._log.warning(
-            "instance_refused", status=f"{error.dimse_status:04X}", reason=str(error), calling_ae=self._client.origin.calling_ae_title
+            "instance_refused", status=f"{error.dimse_status:04X}", reason=str(error), calling_ae=self.client.origin.calling_ae_title
         )
 
     def _fail(self, error: Exception) -> None:
-        self._log.error("instance_failed", error=type(error).__name__, calling_ae=self._client.origin.calling_ae_title)
-        self._refuse(DicomNodeError("internal error"))
+        self._log.error("instance_failed", error=type(error).__name__, calling_ae=self.client.origin.calling_ae_title)
+        self.refuse(DicomNodeError("internal error"))

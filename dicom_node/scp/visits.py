@@ -85,6 +85,10 @@ class OpenVisit:
             self._studies.add(study_instance_uid)
             self._write(f"{STUDY} {study_instance_uid}\n")
 
+    def noted(self) -> bytes | None:
+        """Return the study whose further instances need not be told; None if none need."""
+        return self._last.encode("ascii", "replace") if self._book.wanted else None
+
     def end(self, *, released: bool) -> None:
         """Tell how it ended; the first word counts."""
         with self._guard:

@@ -113,10 +113,15 @@ class GroupSync(Commit):
         os.fdatasync(writer.descriptor)
         name = self.rename(writer)
         writer.close()
-        self._sync_folder_with_others()
+        self.sync_folder_with_others()
         return name
 
-    def _sync_folder_with_others(self) -> None:
+    def sync_folder_with_others(self) -> None:
+        """Return once a sync of the folder is over that began after this call.
+
+        Raises:
+            OSError: as the system said, to everyone who shared it.
+        """
         with self._joining:
             shared = self._next
             leads, shared.led = not shared.led, True

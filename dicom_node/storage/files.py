@@ -12,7 +12,7 @@ from pathlib import Path
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import StorageError
 from dicom_node.storage.commit import PARTIAL_SUFFIX, Commit
-from dicom_node.storage.instance_writer import InstanceWriter
+from dicom_node.storage.instance_writer import BegunFile, InstanceWriter
 
 _counter = itertools.count()
 _process = os.getpid()
@@ -114,7 +114,15 @@ class InstanceFiles:
         Raises:
             StorageError: disk full or broken.
         """
-        return InstanceWriter(f"{owner}.{_process}-{next(_counter)}", commit)
+        return InstanceWriter(self.unique_name(owner), commit)
+
+    def unique_name(self, owner: str) -> str:
+        """Return what nothing else is named on this node, for the names of an instance's files or as the beginning of several."""
+        return f"{owner}.{_process}-{next(_counter)}"
+
+    def resume_instance(self, begun: BegunFile, commit: Commit) -> InstanceWriter:
+        """Take over a partial file that the accelerator began."""
+        return InstanceWriter.resume(begun, commit)
 
     def pending(self) -> list[Path]:
         """List acknowledged files that are not indexed yet, oldest first.

@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dicom_node.errors import DiskFullError, StorageError
 
@@ -21,6 +21,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _sync_file_range = getattr(_libc, "sync_file_range", None)  # glibc on Linux; elsewhere the sync at the end does all of the work
 if _sync_file_range is not None:
     _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+
+class BegunFile(NamedTuple):
+    """A partial file that somebody else began.
+
+    Attributes:
+        unique: As of `InstanceWriter`.
+        descriptor: Open.
+        size_bytes: Written so far.
+        written_out: Of these, asked to go to the disk.
+    """
+
+    unique: str
+    descriptor: int
+    size_bytes: int
+    written_out: int
 
 
 class InstanceWriter:
@@ -41,14 +57,23 @@ class InstanceWriter:
         Raises:
             StorageError: disk full or broken.
         """
-        self.unique, self.name = unique, f".{unique}.partial"
+        self.unique, self.name = unique, partial_name(unique)
         self.size_bytes = 0
         self._written_out = 0
         self._commit = commit
         try:
             self.descriptor = os.open(self.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=commit.folder)
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
+
+    @classmethod
+    def resume(cls, begun: BegunFile, commit: Commit) -> InstanceWriter:
+        """Take over a partial file that the accelerator began."""
+        writer = cls.__new__(cls)
+        writer.unique, writer.name = begun.unique, partial_name(begun.unique)
+        writer.descriptor, writer.size_bytes, writer._written_out = begun.descriptor, begun.size_bytes, begun.written_out
+        writer._commit = commit
+        return writer
 
     def write(self, views: Sequence[bytes | memoryview]) -> None:
         """Append buffers in order; they may be reused when this returns.
@@ -60,7 +85,7 @@ class InstanceWriter:
             for start in range(0, len(views), _MOST_VIEWS):
                 self._write_some(views[start : start + _MOST_VIEWS])
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
         if self._commit.syncs and self.size_bytes - self._written_out >= _WRITE_OUT_BYTES:
             self._start_write_out()
 
@@ -74,7 +99,7 @@ class InstanceWriter:
             return self._commit(self)
         except OSError as error:
             self.discard()
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
         except BaseException:
             self.discard()
             raise
@@ -108,6 +133,12 @@ class InstanceWriter:
         self._written_out = self.size_bytes
 
 
-def _storage_error(error: OSError) -> StorageError:
+def partial_name(unique: str) -> str:
+    """Name an instance's file before its commit."""
+    return f".{unique}.partial"
+
+
+def storage_error(error: OSError) -> StorageError:
+    """Say as ours why an instance could not be written."""
     kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
     return kind(f"cannot write an instance: {error.strerror}", hint="check free space and permissions of data_dir")

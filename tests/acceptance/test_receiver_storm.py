@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.scp.accelerator import accelerator
 from tests.acceptance.orthanc import Orthanc
 from tests.acceptance.receivers import Receivers
 from tests.acceptance.storm_sender import AE_TITLES, content_of
@@ -65,5 +66,6 @@ def test_storm_with_a_receiver_killed_loses_nothing_and_keeps_nothing_twice(rece
     assert {uid for uid, times in found.items() if times > 1} <= unanswered
     assert all(times <= 2 for times in found.values())
     log = receivers.log()
+    assert log.count(f'accelerator="{accelerator().words}"') + log.count(f"accelerator='{accelerator().words}'") == 3
     assert not [word for word in ("process_crashed", "instance_failed", "association_failed", "level=error") if word in log]
     assert not list(receivers.files.incoming.glob(".*.partial"))

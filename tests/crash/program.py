@@ -1,7 +1,7 @@
 """What is cut: runs under the preloaded shim, forks a child for every cut, prints one JSON line for each.
 
-`python -m tests.crash.program store DURABILITY FOLDER` keeps instances through the door; `index` indexes what another run kept;
-`faults` serves a real association while one call fails.
+`python -m tests.crash.program store DURABILITY FOLDER` keeps instances through the door, `receive` has the accelerator keep them;
+`index` indexes what another run kept; `faults` serves a real association while one call fails.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -32,12 +33,16 @@ from dicom_node.domain.instances import AssociationPeer
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.logs import configure_logs
 from dicom_node.pipeline.intake import AvailableModel, Intake
-from dicom_node.scp.door import Door, DoorSettings, InstanceKind
+from dicom_node.scp.door import Client, Door, DoorSettings, InstanceKind
 from dicom_node.scp.listener import ListenOn
 from dicom_node.scp.places import Places
-from dicom_node.scp.policy import AccessPolicy
+from dicom_node.scp.policy import AccessPolicy, Limits
 from dicom_node.scp.server import Receiver
+from dicom_node.scp.store_service import StoreService
 from dicom_node.storage import Database, InstanceFiles
+from tests.exchange import Exchange
+from tests.integration.raw_peer import status_of
+from tests.integration.raw_peer import store as store_stream
 from tests.phantoms import chest_series
 from tests.unit.test_config import load
 
@@ -79,14 +84,32 @@ def new_intake(configuration: Configuration, database: Database, files: Instance
     return Intake(configuration, database, files, {"chest-ct-densitometry": AvailableModel("1", "digest")})
 
 
-def _store(folder: Path, durability: Durability, ready: list[tuple[Dataset, bytes]], acknowledge: Callable[[str], None]) -> None:
+Keep: TypeAlias = Callable[[Door, Dataset, bytes], None]
+
+
+def _through_the_door(door: Door, ds: Dataset, content: bytes) -> None:
+    pieces = [content[at : at + _PIECE] for at in range(0, len(content), _PIECE)]
+    door.keep(AssociationPeer("PACS", "AINODE", "127.0.0.1"), kind_of(ds), pieces)
+
+
+def _through_the_accelerator(door: Door, ds: Dataset, content: bytes) -> None:
+    client = Client(AssociationPeer("PACS", "AINODE", "127.0.0.1"), Limits())
+    service = StoreService(door, client, {1: (ds.SOPClassUID, ExplicitVRLittleEndian)})
+    with Exchange(service, accelerated=True) as exchange:
+        exchange.send(store_stream(ds.SOPInstanceUID, content, fragment=131072))
+        assert [status_of(answer) for answer in exchange.answers] == [0]
+        assert exchange.by_hand == 0
+
+
+def _store(
+    folder: Path, durability: Durability, ready: list[tuple[Dataset, bytes]], acknowledge: Callable[[str], None], keep_one: Keep
+) -> None:
     files = InstanceFiles(folder)
     files.prepare()
     door = Door(files, DoorSettings("receiver-0", durability, min_free_bytes=0))
 
     def keep(ds: Dataset, content: bytes) -> None:
-        pieces = [content[at : at + _PIECE] for at in range(0, len(content), _PIECE)]
-        door.keep(AssociationPeer("PACS", "AINODE", "127.0.0.1"), kind_of(ds), pieces)
+        keep_one(door, ds, content)
         acknowledge(ds.SOPInstanceUID)
 
     if durability is not Durability.GROUP:
@@ -151,9 +174,17 @@ def _cut_everywhere(
                 sys.stdout.write(json.dumps({"folder": str(folder), "acknowledged": told.split(), "ended": not status}) + "\n")
 
 
-def store(durability: Durability, root: Path) -> None:
+def store(durability: Durability, root: Path, keep_one: Keep = _through_the_door) -> None:
     ready = [(ds, encoded(ds)) for ds in instances()]
-    _cut_everywhere(lambda folder, acknowledge: _store(folder, durability, ready, acknowledge), root, lambda _: None, tuple(Mode)[:3])
+
+    def run(folder: Path, acknowledge: Callable[[str], None]) -> None:
+        _store(folder, durability, ready, acknowledge, keep_one)
+
+    _cut_everywhere(run, root, lambda _: None, tuple(Mode)[:3])
+
+
+def receive(durability: Durability, root: Path) -> None:
+    store(durability, root, _through_the_accelerator)
 
 
 def index(root: Path) -> None:
@@ -237,4 +268,4 @@ if __name__ == "__main__":
     if what == "index":
         index(Path(rest[0]))
     else:
-        {"store": store, "faults": faults}[what](Durability(rest[0]), Path(rest[1]))
+        {"store": store, "receive": receive, "faults": faults}[what](Durability(rest[0]), Path(rest[1]))

@@ -17,6 +17,7 @@ from sqlmodel import select
 
 from dicom_node.config import Configuration
 from dicom_node.domain.durability import Durability
+from dicom_node.scp.accelerator import accelerator
 from dicom_node.storage import Database, InstanceFiles, queries
 from dicom_node.storage.tables import InstanceRow, JobRow
 from tests.conftest import ROOT
@@ -106,11 +107,16 @@ def cut(shim: Path, *arguments: object) -> list[dict]:  # type: ignore[type-arg]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+STORES = ["store", pytest.param("receive", marks=pytest.mark.skipif(accelerator().pump is None, reason="the accelerator is not there"))]
+"""Through the door, and by the accelerator."""
+
+
+@pytest.mark.parametrize("program", STORES)
 @pytest.mark.parametrize("durability", Durability)
 def test_process_cut_at_every_call_loses_nothing_acknowledged(
-    shim: Path, recover: Callable[[Path], Found], tmp_path: Path, durability: Durability
+    shim: Path, recover: Callable[[Path], Found], tmp_path: Path, durability: Durability, program: str
 ) -> None:
-    cuts = cut(shim, "store", durability, tmp_path)
+    cuts = cut(shim, program, durability, tmp_path)
     assert len(cuts) > 40
     for one in cuts:
         found = recover(Path(one["folder"]))
@@ -119,12 +125,13 @@ def test_process_cut_at_every_call_loses_nothing_acknowledged(
     assert {len(one["acknowledged"]) for one in cuts} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("program", STORES)
 @pytest.mark.parametrize("durability", Durability)
 def test_power_cut_at_every_call_loses_nothing_acknowledged_unless_nothing_is_synced(
-    shim: Path, recover: Callable[[Path], Found], tmp_path: Path, durability: Durability
+    shim: Path, recover: Callable[[Path], Found], tmp_path: Path, durability: Durability, program: str
 ) -> None:
     (tmp_path / "run").mkdir()
-    recorded = Path(cut(shim, "store", durability, tmp_path / "run")[0]["folder"])
+    recorded = Path(cut(shim, program, durability, tmp_path / "run")[0]["folder"])
     possible, last_names = every_power_cut(recorded.with_suffix(".log"), recorded)
     contents = {number: Path(name).read_bytes() for number, name in last_names.items()}
     lost = torn = 0
@@ -159,7 +166,9 @@ def test_intake_cut_at_every_call_indexes_everything_once(
 
 
 @pytest.mark.parametrize("durability", Durability)
-def test_call_that_fails_refuses_one_instance_and_nothing_else(shim: Path, tmp_path: Path, durability: Durability) -> None:
+def test_call_that_fails_refuses_one_instance_and_nothing_else(
+    shim: Path, tmp_path: Path, durability: Durability, receive_path: str
+) -> None:
     reports = cut(shim, "faults", durability, tmp_path)
     assert {r["error"] for r in reports} == {"ENOSPC", "EIO", "EDQUOT", "EMFILE"}
     assert len(reports) > 20

@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import atheris
@@ -19,6 +20,7 @@ import atheris
 with atheris.instrument_imports(
     include=["dicom_node.scp", "dicom_node.domain", "dicom_node.storage", "pynetdicom.pdu", "pynetdicom.pdu_items"]
 ):
+    from dicom_node.scp.accelerator import accelerator
     from tests.fuzz.mutate import mutate_stream
     from tests.fuzz.receiving import Reception, check, negotiate
     from tests.fuzz.seeds import seeds
@@ -28,15 +30,16 @@ import structlog
 _FOLDER = Path("build/fuzz")
 
 
-def run_one(reception: Reception, content: bytes) -> None:
-    """One execution: any exception is a crash."""
+def run_one(receptions: Sequence[Reception], content: bytes) -> None:
+    """One execution, on each receive path: any exception is a crash."""
     if len(content) < 2:
         return
     stream = content[1:]
     if stream[0] == 1:
         negotiate(stream)
     else:
-        check(reception, stream, content[0] or len(stream))
+        for reception in receptions:
+            check(reception, stream, content[0] or len(stream))
 
 
 def mutate(content: bytes, longest: int, seed: int) -> bytes:
@@ -59,7 +62,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        reception = Reception(Path(folder))
+        ways = (True, False) if accelerator().pump is not None else (False,)
+        receptions = [Reception(Path(folder) / str(way), accelerated=way) for way in ways]
         arguments = [
             sys.argv[0],
             str(corpus),
@@ -69,7 +73,7 @@ def main() -> None:
             "-rss_limit_mb=1024",
             *sys.argv[1:],
         ]
-        atheris.Setup(arguments, lambda content: run_one(reception, content), custom_mutator=mutate)
+        atheris.Setup(arguments, lambda content: run_one(receptions, content), custom_mutator=mutate)
         atheris.Fuzz()
 
 

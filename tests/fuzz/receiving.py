@@ -7,7 +7,6 @@ else is kept, no partial file and no descriptor is left, and what waits in memor
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,26 +16,38 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.scp.contexts import service_contexts
-from dicom_node.scp.demultiplex import LONGEST_FOREIGN_MESSAGE, Demultiplexer, Foreign
-from dicom_node.scp.door import Door, DoorSettings
+from dicom_node.scp.demultiplex import LONGEST_FOREIGN_MESSAGE
+from dicom_node.scp.door import Client, Door, DoorSettings
 from dicom_node.scp.negotiation import Accepted, prepare_negotiation
 from dicom_node.scp.pdata import MalformedPduError
 from dicom_node.scp.policy import Limits
-from dicom_node.scp.store_service import Client, StoreService
+from dicom_node.scp.store_service import StoreService
 from dicom_node.storage import InstanceFiles
+from tests.exchange import Exchange
 from tests.integration.raw_peer import BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, VERIFICATION, status_of
 
 CONTEXTS = {1: (CT, EXPLICIT), 3: (CT, IMPLICIT), 5: (CT, DEFLATED), 7: (CT, BIG_ENDIAN), 9: (VERIFICATION, IMPLICIT)}
-_BUFFER_BYTES = 1 << 18
 _MAX_INSTANCE = 1 << 20
 
 
 class Outcome(NamedTuple):
-    """What one stream came to: its error, the statuses in order, the data sets kept."""
+    """What one stream came to.
+
+    Attributes:
+        error: The association was to be aborted.
+        statuses: Of the responses, in order.
+        kept: Data sets, in order.
+        responses: Whole PDUs.
+        files: Whole files.
+        by_hand: Bytes that the Python path was given.
+    """
 
     error: MalformedPduError | None
     statuses: list[int]
     kept: list[bytes]
+    responses: list[bytes]
+    files: list[bytes]
+    by_hand: int
 
 
 class _Service(StoreService):
@@ -49,10 +60,11 @@ class _Service(StoreService):
 class Reception:
     """Receives streams one after the other into a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, accelerated: bool = False, durability: Durability = Durability.NONE) -> None:
+        self._accelerated = accelerated
         self._files = InstanceFiles(folder)
         self._files.prepare()
-        self._door = Door(self._files, DoorSettings("fuzz", Durability.NONE, 0, _MAX_INSTANCE))
+        self._door = Door(self._files, DoorSettings("fuzz", durability, 0, _MAX_INSTANCE))
         self._client = Client(AssociationPeer("PACS", "AINODE", "127.0.0.1"), Limits())
 
     def receive(self, stream: bytes, step: int, contexts: Mapping[int, tuple[str, str]] = CONTEXTS) -> Outcome:
@@ -64,40 +76,26 @@ class Reception:
             contexts: Accepted presentation contexts.
         """
         descriptor = _lowest_free_descriptor()
-        service, error, responses = _Service(self._door, self._client, contexts), None, list[bytes]()
-        try:
-            self._feed(stream, step, Demultiplexer(contexts), service, responses)
-        except MalformedPduError as found:
-            error = found
-        service.drop()
+        error = None
+        with Exchange(_Service(self._door, self._client, contexts), accelerated=self._accelerated) as exchange:
+            try:
+                exchange.send(stream, step)
+            except MalformedPduError as found:
+                error = found
         assert _lowest_free_descriptor() == descriptor, "a descriptor is left open"
-        return Outcome(error, [status_of(r) for r in responses], self._take_files())
-
-    def _feed(self, stream: bytes, step: int, splitter: Demultiplexer, service: StoreService, responses: list[bytes]) -> None:
-        buffer, foreign_bytes = b"", 0
-        for start in range(0, len(stream), step):
-            buffer += stream[start : start + step]
-            taken = 1
-            while taken and buffer:
-                events, taken = splitter.feed(memoryview(buffer))
-                for event in events:
-                    if isinstance(event, Foreign):
-                        foreign_bytes += len(event.pdu)
-                    elif response := service.serve(event):
-                        responses.append(response)
-                buffer = buffer[taken:]
-            assert len(buffer) < _BUFFER_BYTES, "the socket's buffer would be full and nothing taken from it"
-        assert foreign_bytes <= 4 * len(stream) + LONGEST_FOREIGN_MESSAGE
+        assert sum(map(len, exchange.foreign)) <= 4 * len(stream) + LONGEST_FOREIGN_MESSAGE
+        files = self._take_files()
+        kept = [content[144 + int.from_bytes(content[140:144], "little") :] for content in files]
+        return Outcome(error, [status_of(r) for r in exchange.answers], kept, exchange.answers, files, exchange.by_hand)
 
     def _take_files(self) -> list[bytes]:
-        """Return the data sets kept, and empty the folder."""
+        """Return the files kept, and empty the folder."""
         kept = []
         for path in sorted(self._files.incoming.iterdir()):
             assert path.suffix == ".dcm", f"{path.name} is left"
             content = path.read_bytes()
             assert content[128:132] == b"DICM"
-            [length] = struct.unpack_from("<I", content, 140)
-            kept.append(content[144 + length :])
+            kept.append(content)
             path.unlink()
         return kept
 

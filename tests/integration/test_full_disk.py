@@ -25,6 +25,7 @@ from tests.acceptance.orthanc import Orthanc
 from tests.crash.program import parked
 from tests.phantoms import chest_series
 
+pytestmark = pytest.mark.usefixtures("receive_path")
 MIB = 1 << 20
 
 

@@ -48,6 +48,7 @@ from tests.integration.raw_peer import (
 
 ROUNDS = int(os.environ.get("DICOM_NODE_TEST_ROUNDS", "200"))
 """Changed exchanges over the network; more for a night."""
+pytestmark = pytest.mark.usefixtures("receive_path")
 UID = "1.2.3.4.5"
 COMMAND = p_data(pdv(store_command(UID), command=True))
 HALF = data_set(UID)[:80]
@@ -586,10 +587,11 @@ def test_deflated_bomb_is_refused_in_bounded_time_and_memory(node: HostileNode) 
 def test_peers_that_read_nothing_do_not_keep_the_node_from_stopping(files: InstanceFiles, log: LogCapture) -> None:
     node = HostileNode(files, log, timeout_s=30)
     flood = p_data(pdv(store_command(UID, data_set=False), command=True)) * 2000
-    stuck = [RawPeer(node.port, timeout_s=0.3) for _ in range(3)]
+    stuck = [RawPeer(node.port) for _ in range(3)]
     for peer in stuck:
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.associate()
+        peer.socket.settimeout(0.3)
         with pytest.raises(TimeoutError):  # noqa: PT012
             while True:
                 peer.send(flood)

@@ -37,6 +37,7 @@ from dicom_node.storage import InstanceFiles
 from tests.phantoms import chest_series, write
 
 pause = threading.Event()
+pytestmark = pytest.mark.usefixtures("receive_path")
 PEERS = [Peer(name="pacs", ae_title="PACS", host="localhost")]
 
 
