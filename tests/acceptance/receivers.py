@@ -29,7 +29,7 @@ class Receivers:
             "peers": [{"name": title.lower(), "ae_title": title, "host": "localhost"} for title in ae_titles],
             "models_dir": str(ROOT / "config" / "models"),
         }
-        (folder / "node.yaml").write_text(yaml.safe_dump(node))
+        (folder / "node.yaml").write_text(yaml.safe_dump(node, sort_keys=False))
         (folder / "rules.yaml").write_text("rules: []\n")
         configuration = load_checked(folder / "node.yaml")
         self.folder, self.files = folder, prepare(configuration)

@@ -30,7 +30,7 @@ def versions(daemon: Daemon) -> list[int]:
 
 def draft(daemon: Daemon, **options: object) -> Path:
     path = daemon.folder / "draft.yaml"
-    path.write_text(yaml.safe_dump({"rules": [{**daemon.rules["rules"][0], **options}]}))
+    path.write_text(yaml.safe_dump({"rules": [{**daemon.rules["rules"][0], **options}]}, sort_keys=False))
     return path
 
 

@@ -36,7 +36,7 @@ class FetchNode:
         self.folder = folder
         inputs = {"now": {}, "before": {"match": {"Modality": "CT"}, "prior": {"within": "5y", **(prior or {})}}}
         rule = {"name": RULE, "match": {"Modality": "CT"}, "inputs": inputs, "model": "chest-ct-densitometry"}
-        (folder / "rules.yaml").write_text(yaml.safe_dump({"rules": [rule]}))
+        (folder / "rules.yaml").write_text(yaml.safe_dump({"rules": [rule]}, sort_keys=False))
         node = {
             "ae_title": "AINODE",
             "dicom": {"durability": "none", "min_free": "0B"},
@@ -46,7 +46,7 @@ class FetchNode:
             "query_sources": sources,
             "fetch": {"retry_first": "100ms", "retry_max": "200ms", **fetch},
         }
-        (folder / "node.yaml").write_text(yaml.safe_dump(node))
+        (folder / "node.yaml").write_text(yaml.safe_dump(node, sort_keys=False))
         self.configuration = load_configuration(folder / "node.yaml")
         self.files = InstanceFiles(self.configuration.data_dir)
         self.files.prepare()
