@@ -32,7 +32,7 @@ system-packages:
 	@bash scripts/install_system_packages.sh
 
 test: $(STAMP) system-packages lint
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 bench: $(STAMP)
 	@for program in benchmarks/*.py; do $(BIN)/python "$$program"; done

@@ -49,7 +49,6 @@ from tests.unit.test_config import load
 STUDY = "2.25.4711"
 THREADS = 3
 _PIECE = 700_000  # the largest instance is written in several pieces, and its write-out starts early
-_SLACK = 3  # a data set comes in more or fewer pieces
 _shim = ctypes.CDLL(None)
 if hasattr(_shim, "shim_failed"):
     _shim.shim_failed.restype = ctypes.c_char_p
@@ -209,7 +208,7 @@ def parked(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = checkpoint
 
 
-def _served(folder: Path, durability: Durability, at: int, number: int) -> Callable[[int], None]:
+def _served(folder: Path, durability: Durability, at: int, number: int, begins_at: str) -> Callable[[int], None]:
     def child(writing: int) -> None:
         first, second = instances()[-2:][::-1]
         files = InstanceFiles(folder)
@@ -230,6 +229,7 @@ def _served(folder: Path, durability: Durability, at: int, number: int) -> Calla
             evt_handlers=[(evt.EVT_REQUESTED, parked)],
         )
         _shim.shim_arm(int(Mode.FAIL), ctypes.c_long(at), number, bytes(files.incoming), -1)
+        _shim.shim_begin_at(begins_at.encode())
         failed = association.send_c_store(first).get("Status", -1)
         calls, refused = _shim.shim_calls(), _shim.shim_failed().decode()
         _shim.shim_arm(0, ctypes.c_long(0), 0, b"", -1)
@@ -253,13 +253,14 @@ def _served(folder: Path, durability: Durability, at: int, number: int) -> Calla
 def faults(durability: Durability, root: Path) -> None:
     """Let each call of one C-STORE fail in each way; another C-STORE follows on the same association."""
     for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE):
-        at = calls = 0
-        while calls + _SLACK >= at:  # until the failing call is one that no longer comes
-            at += 1
-            with _child(_served(root / f"{number}-{at}", durability, at, number)) as (told, status):
-                assert status == 0, told
-                calls = json.loads(told)["calls"]
-                sys.stdout.write(told + "\n")
+        for begins_at in ("", "rename"):  # a data set comes in more or fewer pieces, so that what ends it is counted by itself
+            at = calls = 0
+            while calls >= at:  # until the failing call is one that no longer comes
+                at += 1
+                with _child(_served(root / f"{number}-{begins_at}{at}", durability, at, number, begins_at)) as (told, status):
+                    assert status == 0, told
+                    calls = json.loads(told)["calls"]
+                    sys.stdout.write(told + "\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ static atomic_long calls;
 static char prefix[PATH_MAX];
 static int log_descriptor = -1;
 static const char *failed = "";
+static char begins_at[32]; /* calls before the first of this kind do not count; empty: all count */
 
 void shim_arm(int new_mode, long at, int number, const char *folder, int log) {
     calls = 0;
@@ -33,8 +34,11 @@ void shim_arm(int new_mode, long at, int number, const char *folder, int log) {
     log_descriptor = log;
     snprintf(prefix, sizeof prefix, "%s", folder);
     failed = "";
+    begins_at[0] = 0;
     mode = new_mode;
 }
+
+void shim_begin_at(const char *kind) { snprintf(begins_at, sizeof begins_at, "%s", kind); }
 
 const char *shim_failed(void) { return failed; }
 
@@ -78,6 +82,8 @@ static void die(void) {
 
 /* Returns whether the call is to fail; *number is its place in the order of calls. */
 static int before(const char *kind, const char *path, const char *other, long *number) {
+    if (begins_at[0] && strcmp(begins_at, kind)) return *number = 0;
+    begins_at[0] = 0;
     *number = ++calls;
     record("begin", kind, path, other, 0);
     if (mode == KILL_BEFORE && *number == cut_at) die();

@@ -27,6 +27,7 @@ from dicom_node.scp.server import Receiver, Services
 from dicom_node.storage import Database, InstanceFiles, commitments
 from dicom_node.storage.request_files import RequestFolders
 from tests.conftest import free_port
+from tests.requestor import ATTENTIVE
 from tests.unit.test_config import NODE, load
 
 
@@ -96,7 +97,7 @@ class CommitmentPeer:
             ],
             ae_title="AINODE",
             ext_neg=[build_role(STORAGE_COMMITMENT, scu_role=True, scp_role=False)],
-            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self.reports.handle)],
+            evt_handlers=[ATTENTIVE, (evt.EVT_N_EVENT_REPORT, self.reports.handle)],
         )
         assert association.is_established
         return association

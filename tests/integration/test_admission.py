@@ -21,6 +21,7 @@ from dicom_node.scp.policy import AccessPolicy
 from dicom_node.scp.server import Receiver
 from dicom_node.storage import InstanceFiles
 from tests.phantoms import chest_series
+from tests.requestor import ATTENTIVE
 
 TITLES = [CalledAeTitle(name="ct-only", ae_title="NODE_CT", sop_classes=["CTImageStorage"], transfer_syntaxes=["ExplicitVRLittleEndian"])]
 
@@ -41,7 +42,7 @@ class Node:
     def associate(self, contexts: list, calling: str = "PACS", called: str = "NODE", extra: list | None = None):  # type: ignore[no-untyped-def,type-arg]
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
-        return ae.associate("127.0.0.1", self.port, contexts=contexts, ae_title=called, ext_neg=extra or [])
+        return ae.associate("127.0.0.1", self.port, contexts=contexts, ae_title=called, ext_neg=extra or [], evt_handlers=[ATTENTIVE])
 
 
 @pytest.fixture

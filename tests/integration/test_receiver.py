@@ -35,6 +35,7 @@ from dicom_node.scp.policy import AccessPolicy
 from dicom_node.scp.server import Receiver
 from dicom_node.storage import InstanceFiles
 from tests.phantoms import chest_series, write
+from tests.requestor import ATTENTIVE
 
 pause = threading.Event()
 pytestmark = pytest.mark.usefixtures("receive_path")
@@ -52,7 +53,7 @@ class Running:
     def associate(self, contexts: list, calling: str = "PACS", called: str = "AINODE"):  # type: ignore[no-untyped-def]
         ae = AE(calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
-        return ae.associate("127.0.0.1", self.port, contexts=contexts, ae_title=called)
+        return ae.associate("127.0.0.1", self.port, contexts=contexts, ae_title=called, evt_handlers=[ATTENTIVE])
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from dicom_node.storage import InstanceFiles
 from tests.certificates import Authority, Pair, rsa_key
 from tests.conftest import free_port
 from tests.phantoms import chest_series, write
+from tests.requestor import ATTENTIVE
 
 LISTEN = ListenOn("127.0.0.1", 0, 131072, 10, 30)
 SUITES = [
@@ -345,7 +346,12 @@ def test_new_certificate_is_served_to_the_next_association_while_an_open_one_goe
     client = site.as_client()
     context = client_context(client)
     association = ae.associate(
-        "127.0.0.1", node.port, contexts=[build_context(Verification)], ae_title="AINODE", tls_args=(context, "127.0.0.1")
+        "127.0.0.1",
+        node.port,
+        contexts=[build_context(Verification)],
+        ae_title="AINODE",
+        tls_args=(context, "127.0.0.1"),
+        evt_handlers=[ATTENTIVE],
     )
     before = served(node.port, client)
     with capture_logs() as log:

@@ -17,6 +17,7 @@ from dicom_node.storage.visits import VisitFiles, visit_folder
 from tests.acceptance.orthanc import Orthanc
 from tests.arrivals import PROGRAM, Process, Web, write_config
 from tests.phantoms import chest_series, write
+from tests.requestor import ATTENTIVE
 
 RELEASE = """\
 rules:
@@ -41,7 +42,11 @@ class Receiving(Process):
         ae = AE("CT")
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
         association = ae.associate(
-            "127.0.0.1", self.port, ae_title="AINODE", contexts=[build_context(CTImageStorage, ExplicitVRLittleEndian)]
+            "127.0.0.1",
+            self.port,
+            ae_title="AINODE",
+            contexts=[build_context(CTImageStorage, ExplicitVRLittleEndian)],
+            evt_handlers=[ATTENTIVE],
         )
         assert association.is_established
         return association
