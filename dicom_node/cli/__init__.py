@@ -16,15 +16,17 @@ _NO_PIXELS = ("receive", "web", "watch")
 def main() -> None:
     """Run a command; our errors become a message and an exit status: 2 for the configuration, 1 for the rest.
 
-    The node's own processes do not pay for the other commands' imports, and those that never decode a pixel not for the decoders that
+    No command pays for the other commands' imports, and those of the node's processes that never decode a pixel not for the decoders that
     pydicom would load: they restart faster, and a receiver is half as large.
     """
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command in _NO_PIXELS:
         sys.modules["gdcm"] = None  # type: ignore[assignment]  # how an import is made to fail; 18 MB
     try:
-        module = "dicom_node.cli.processes" if command in _PROCESSES else "dicom_node.cli.commands"
-        import_module(module).app()
+        if command in _PROCESSES:
+            import_module("dicom_node.cli.processes").app()
+        else:
+            import_module("dicom_node.cli.commands").command_line(command)()
     except DicomNodeError as error:
         if isinstance(error, import_module("dicom_node.config").ConfigurationFaults):
             for fault in error.faults:

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from dicom_node.cli.commands import app
+from dicom_node.cli.commands import command_line
 from dicom_node.cli.doctor import examine
 from dicom_node.domain.commitments import STORAGE_COMMITMENT, CommitmentState
 from dicom_node.domain.equipment import NODE_MODEL_NAME
@@ -256,7 +256,7 @@ def test_three_thousand_instances_in_one_request(tmp_path: Path, database: Datab
 
 def test_commands_show_what_a_peer_was_told(house: CommitmentHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = partial(CliRunner().invoke, app, env={"DICOM_NODE_CONFIG": str(tmp_path / "node.yaml")})
+    run = partial(CliRunner().invoke, command_line(), env={"DICOM_NODE_CONFIG": str(tmp_path / "node.yaml")})
     assert "No peer has asked" in run(["commitments", "list"]).output
     uid = house.peer.ask([STRANGER])
     house.verify()
