@@ -122,7 +122,7 @@ def _filled(text: str, filling: dict[str, str]) -> str:
 
 def _insert(connection: sqlite3.Connection, batch: list[tuple[int, Template, dict[str, str]]], rules_digest: str) -> None:
     connection.executemany(
-        "INSERT INTO study (id, study_instance_uid, revision, state, reason) VALUES (?, ?, 1, 'CLOSED', '')",
+        "INSERT INTO study (id, study_instance_uid, revision, state, reason, waits) VALUES (?, ?, 1, 'CLOSED', '', '[]')",
         [(number + 1, filling["@STUDY@"]) for number, _, filling in batch],
     )
     connection.executemany(
