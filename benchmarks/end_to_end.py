@@ -19,7 +19,7 @@ from dicom_node.delivery import scu
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.jobs import JobKey
-from dicom_node.inference import load_bundle, open_model, read_instances, volume_from_instances
+from dicom_node.inference import ModelInput, load_bundle, open_model, read_instances, volume_from_instances
 from dicom_node.ops.logs import configure_logs
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.pipeline.result_files import write_results
@@ -56,7 +56,7 @@ def bare_loop_s(folder: Path) -> float:
     build_self_test(datetime.now(UTC))
     begin = perf_counter()
     volume, ordered = volume_from_instances(read_instances(paths))
-    result = model.run(volume, header_attributes(ordered[0]), datetime.now(UTC))
+    result = model.run({"images": ModelInput(volume, header_attributes(ordered[0]))}, datetime.now(UTC))
     key = JobKey(str(ordered[0].StudyInstanceUID), 1, "bare", "0" * 64)
     stored = write_results(files, 1, build_results(BuildRequest(key, ordered, volume, result, "0", "BARE")))
     destination = Destination("archive", "ARCHIVE", "127.0.0.1", port, "generic-pacs", 10.0)

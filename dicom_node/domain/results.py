@@ -62,6 +62,7 @@ class Measurement:
     Attributes:
         id: Short stable name, for example `laa_950`.
         label: How people call it, for example `%LAA-950`.
+        segment: `id` of the segment that it describes; empty if it describes the finding of the whole result.
         unit: UCUM code, for example `mL`, `%`, `[hnsf'U]`.
         reference_range: As text with its source's wording, empty if none is established.
         derivation: How the value sums up many, for example mean.
@@ -74,6 +75,101 @@ class Measurement:
     unit: Code
     reference_range: str
     derivation: Code | None = None
+    segment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A qualitative answer: a concept with a coded value, for example breast density: heterogeneously dense.
+
+    Attributes:
+        score: Of the class that was chosen, 0 to 1; None if the model gives none.
+    """
+
+    id: str
+    label: str
+    concept: Code
+    value: Code
+    score: float | None = None
+
+
+class RegionKind(StrEnum):
+    """Shape of a region; named as the Graphic Types of SCOORD and SCOORD3D."""
+
+    POINT = "POINT"
+    POLYLINE = "POLYLINE"
+    """Closed if the last point repeats the first; a box has five."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRegion:
+    """A place on one frame.
+
+    Attributes:
+        frame_number: From 1.
+        points_px: (column, row) pairs; (0, 0) is the top left corner of the top left pixel, its centre is (0.5, 0.5).
+    Source: PS3.3 C.18.6.1.
+    """
+
+    sop_instance_uid: str
+    frame_number: int
+    kind: RegionKind
+    points_px: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRegion:
+    """A box in the patient, its edges along the axes of the source volume.
+
+    Attributes:
+        corners_lps_mm: The eight corners; the first four on the box's first slice, in the order in which a closed line joins them.
+        slice_range: First and last slice of the source volume that it touches, from 0, both included.
+        outline_px: The box on each of these slices, (column, row) pairs as in `ImageRegion`, four corners.
+    """
+
+    frame_of_reference_uid: str
+    corners_lps_mm: tuple[tuple[float, float, float], ...]
+    slice_range: tuple[int, int]
+    outline_px: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something found, with its place if it has one: a detection, or a class of the whole image.
+
+    Attributes:
+        id: `id` of the output in the model's manifest; several findings may come from one.
+        number: Counts the findings of one output from 1, highest score first; with `id` the Tracking Identifier.
+        score: Probability or confidence, 0 to 1; None if the model gives none.
+        region: None says the whole image or study.
+        measurements: Of this finding alone, such as its diameter.
+    """
+
+    id: str
+    number: int
+    label: str
+    concept: Code
+    score: float | None
+    site: Code | None
+    region: ImageRegion | BoxRegion | None
+    measurements: tuple[Measurement, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParametricMap:
+    """A number for each voxel of the source grid.
+
+    Attributes:
+        values: Shape (slice, row, column) as the source, float32, in `unit`.
+        quantity: What is mapped, for example a saliency or a diffusion coefficient.
+    """
+
+    id: str
+    label: str
+    values: NDArray[np.float32]
+    quantity: Code
+    unit: Code
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +177,7 @@ class Segment:
     """A region of the source grid.
 
     Attributes:
-        mask: Shape (slice, row, column) as the volume, bool.
+        mask: Shape (slice, row, column) as the volume, bool; of a frame set (frame, row, column), all frames of one size.
         category: Segmented Property Category, for example organ.
         property_type: Segmented Property Type, for example lung.
         color_rgb: Recommended display colour, 0-255 each.
@@ -123,6 +219,8 @@ class InferenceResult:
         parameters: What was set, as `name=value`.
         started_at: When the analysis began, UTC.
         compute_s: Time in the model itself, seconds, reading and writing excluded.
+        findings: Detections and classes; an empty tuple of a model that detects says that nothing was found.
+        not_analysed: Why the study was not analysed, one sentence each; measurements, segments and findings are empty then.
     """
 
     model: ModelIdentity
@@ -135,6 +233,10 @@ class InferenceResult:
     parameters: tuple[str, ...]
     started_at: datetime
     compute_s: float
+    findings: tuple[Finding, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    maps: tuple[ParametricMap, ...] = ()
+    not_analysed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
@@ -14,12 +15,22 @@ from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.lungs import Mask, segment_lungs
-from dicom_node.inference.session import Session
+from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
+from dicom_node.inference.session import Session, Tensors
 
 _LOW_ATTENUATION_HU = -950.0
+_PARAMETERS = ("lung_threshold_hu=-500", "closing_mm=3", "airways=excluded")
 
 
-class Densitometry:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lungs:
+    volume: Volume
+    attributes: Attributes
+    mask: Mask
+    seconds: float
+
+
+class Densitometry(Model):
     """The steps around the histogram network."""
 
     def __init__(self, bundle: ModelBundle, session: Session) -> None:
@@ -32,31 +43,48 @@ class Densitometry:
         """Free the engine."""
         self._session.deactivate()
 
-    def run(self, volume: Volume, attributes: Attributes, now: datetime) -> InferenceResult:
-        """Measure both lungs.
+    def prepare(self, inputs: Inputs, recorder: StepRecorder) -> Prepared:
+        """Outline both lungs.
 
         Raises:
-            ModelInputError: no CT, too few slices, or no lungs.
+            ModelInputError: no CT volume, too few slices, or no lungs.
+        """
+        begin = perf_counter()
+        images, attributes = next(iter(inputs.values())).images, next(iter(inputs.values())).attributes
+        if not isinstance(images, Volume):
+            raise ModelInputError("the series is no volume")
+        self._check_intended_use(images, attributes)
+        with recorder.step("lungs", *_PARAMETERS):
+            mask = segment_lungs(images)
+        return Prepared(inputs, {"hu": images.values[mask]}, _Lungs(images, attributes, mask, perf_counter() - begin), recorder)
+
+    def infer(self, prepared: Prepared) -> Tensors:
+        """Take the histogram of the lungs."""
+        return self._session.infer(prepared.tensors)
+
+    def conclude(self, prepared: Prepared, outputs: Tensors, now: datetime) -> InferenceResult:
+        """Name the figures.
+
         Source: definitions in doi 10.1148/radiol.2016152036.
         """
-        self._check_intended_use(volume, attributes)
+        lungs = prepared.memo
+        if not isinstance(lungs, _Lungs):
+            raise TypeError("prepared by another model")
         begin = perf_counter()
-        mask = segment_lungs(volume)
-        outputs = self._session.infer({"hu": volume.values[mask]})
         figures = {name: float(value) for name, value in outputs.items()}
-        figures["lung_volume"] = figures["voxel_count"] * volume.voxel_ml
-        highlight = Highlight("below -950 HU", mask & (volume.values < _LOW_ATTENUATION_HU - 0.5), (230, 60, 50))
+        figures["lung_volume"] = figures["voxel_count"] * lungs.volume.voxel_ml
+        highlight = Highlight("below -950 HU", lungs.mask & (lungs.volume.values < _LOW_ATTENUATION_HU - 0.5), (230, 60, 50))
         return InferenceResult(
             model=self._identity,
             finding=self._manifest.finding.to_code(),
             finding_site=None,
             measurements=self._measurements(figures),
-            segments=self._segments(mask),
+            segments=self._segments(lungs.mask),
             highlights=(highlight,),
-            warnings=tuple(self._protocol_warnings(volume, attributes)),
-            parameters=("lung_threshold_hu=-500", "closing_mm=3", "airways=excluded"),
+            warnings=tuple(self._protocol_warnings(lungs.volume, lungs.attributes)),
+            parameters=_PARAMETERS,
             started_at=now,
-            compute_s=perf_counter() - begin,
+            compute_s=lungs.seconds + perf_counter() - begin,
         )
 
     def _check_intended_use(self, volume: Volume, attributes: Attributes) -> None:

@@ -18,7 +18,7 @@ from dicom_node.domain.findings import findings_from_result
 from dicom_node.domain.jobs import Job, JobStage, StoredResult
 from dicom_node.domain.results import Predecessor
 from dicom_node.errors import DicomNodeError, ModelError, StorageError, TransitionError, place_of
-from dicom_node.inference import Model, ModelBundle, find_bundles, open_model, read_instances, volume_from_instances
+from dicom_node.inference import Model, ModelBundle, ModelInput, find_bundles, open_model, read_instances, volume_from_instances
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.closing import AvailableModel, available_models
@@ -93,7 +93,7 @@ class Worker:
         volume, ordered = volume_from_instances(source)
         timings["reading_s"] = perf_counter() - begin
         self._stage(job, JobStage.INFERRING)
-        result = loaded.model.run(volume, header_attributes(ordered[0]), _now())
+        result = loaded.model.run({"images": ModelInput(volume, header_attributes(ordered[0]))}, _now())
         timings["model_s"] = result.compute_s
         self._stage(job, JobStage.WRITING)
         begin = perf_counter()

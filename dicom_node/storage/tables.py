@@ -205,6 +205,7 @@ class JobRow(SQLModel, table=True):
     shadow: bool = False
     replaces: bool = False
     findings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    trace: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 

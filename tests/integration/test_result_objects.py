@@ -14,7 +14,7 @@ import pytest
 
 from dicom_node.domain.jobs import JobKey
 from dicom_node.errors import PatientMismatchError
-from dicom_node.inference import load_bundle, open_model, volume_from_instances
+from dicom_node.inference import ModelInput, load_bundle, open_model, volume_from_instances
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.sr_writer import BuildRequest, ResultObject, build_results, read_measurements
 from tests.conftest import ROOT
@@ -28,7 +28,7 @@ NOW = datetime(2024, 1, 2, 10, 15, tzinfo=UTC)
 def request_for(source: list[pydicom.Dataset]) -> BuildRequest:
     model = open_model(load_bundle(ROOT / "config" / "models" / "chest-ct-densitometry"), threads=1)
     volume, ordered = volume_from_instances(source)
-    result = model.run(volume, header_attributes(ordered[0]), NOW)
+    result = model.run({"images": ModelInput(volume, header_attributes(ordered[0]))}, NOW)
     model.close()
     return BuildRequest(KEY, ordered, volume, result, "0.1.0", "AINODE")
 

@@ -10,7 +10,7 @@ import pytest
 
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError, PixelError, VolumeError
-from dicom_node.inference import load_bundle, open_model, volume_from_instances
+from dicom_node.inference import ModelInput, load_bundle, open_model, volume_from_instances
 from dicom_node.inference.histogram_graph import build_histogram_graph
 from dicom_node.inference.lungs import segment_lungs
 from dicom_node.inference.volume import to_hounsfield
@@ -82,7 +82,7 @@ def test_series_stored_from_head_to_feet_gives_the_same_figures() -> None:
     flipped[:3, 3] += flipped[:3, 0] * (len(up.values) - 1)
     flipped[:3, 0] *= -1
     down = Volume(np.ascontiguousarray(up.values[::-1]), flipped, "", ())
-    figures = [[m.value for m in model.run(v, CT, NOW).measurements] for v in (up, down)]
+    figures = [[m.value for m in model.run({"images": ModelInput(v, CT)}, NOW).measurements] for v in (up, down)]
     model.close()
     assert figures[0] == pytest.approx(figures[1])
 
@@ -90,7 +90,7 @@ def test_series_stored_from_head_to_feet_gives_the_same_figures() -> None:
 def test_network_counts_as_numpy_does() -> None:
     model = open_model(load_bundle(BUNDLE))
     volume, _ = volume_from_instances(chest_series())
-    result = model.run(volume, CT, NOW)
+    result = model.run({"images": ModelInput(volume, CT)}, NOW)
     model.close()
     hu = volume.values[result.segments[0].mask]
     figures = {m.id: m.value for m in result.measurements}
@@ -104,8 +104,8 @@ def test_network_counts_as_numpy_does() -> None:
 def test_study_outside_the_protocol_is_said_to_be() -> None:
     model = open_model(load_bundle(BUNDLE))
     volume, _ = volume_from_instances(chest_series())
-    inside = model.run(volume, {**CT, "SliceThickness": ("1.0",)}, NOW)
-    outside = model.run(volume, {**CT, "SliceThickness": ("2.5",), "ContrastBolusAgent": ("IV",)}, NOW)
+    inside = model.run({"images": ModelInput(volume, {**CT, "SliceThickness": ("1.0",)})}, NOW)
+    outside = model.run({"images": ModelInput(volume, {**CT, "SliceThickness": ("2.5",), "ContrastBolusAgent": ("IV",)})}, NOW)
     model.close()
     assert inside.warnings == ()
     assert [word in outside.warnings[n] for n, word in enumerate(("contrast", "2.5 mm"))] == [True, True]
@@ -116,7 +116,7 @@ def test_input_outside_the_intended_use_is_refused(attributes: dict[str, tuple[s
     model = open_model(load_bundle(BUNDLE))
     volume, _ = volume_from_instances(chest_series()[:slices])
     with pytest.raises(ModelInputError, match=words):
-        model.run(volume, attributes, NOW)
+        model.run({"images": ModelInput(volume, attributes)}, NOW)
     model.close()
 
 
