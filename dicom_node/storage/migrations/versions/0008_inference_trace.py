@@ -12,8 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("job", sa.Column("trace", sa.JSON(), nullable=True))
+    with op.batch_alter_table("job", recreate="always") as batch_op:  # SQLite's own way leaves a table unlike a fresh one
+        batch_op.add_column(sa.Column("trace", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column("job", "trace")
+    with op.batch_alter_table("job") as batch_op:
+        batch_op.drop_column("trace")
