@@ -15,7 +15,6 @@ from dicom_node.ops.lifecycle import die_with_parent
 from dicom_node.ops.logs import configure_logs, log_crashes
 from dicom_node.pipeline.process import Process
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One process of the node.")
 _WITH_DATABASE = ("pipeline.pipeline_process", "pipeline.worker_process", "pipeline.sender_process")
 """Started alone they bring the database up to date; the others write files only."""
 Snapshot = Annotated[Path | None, typer.Option("--snapshot", help="Checked configuration, written by serve.")]
@@ -27,7 +26,6 @@ Listeners = tuple[int | None, int | None]
 """Descriptors of the plain and of the TLS port."""
 
 
-@app.command("receive")
 def receive(
     config: ConfigPath = DEFAULT_CONFIG,
     snapshot: Snapshot = None,
@@ -39,31 +37,26 @@ def receive(
     _run("pipeline.receiver_process", config, snapshot, name, (listener, tls_listener))
 
 
-@app.command("pipeline")
 def pipeline(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "pipeline-0") -> None:
     """Index, complete and route only."""
     _run("pipeline.pipeline_process", config, snapshot, name)
 
 
-@app.command("work")
 def work(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "worker-0") -> None:
     """Run models only."""
     _run("pipeline.worker_process", config, snapshot, name)
 
 
-@app.command("deliver")
 def deliver(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "sender-0") -> None:
     """Deliver only."""
     _run("pipeline.sender_process", config, snapshot, name)
 
 
-@app.command("web")
 def web(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "web-0") -> None:
     """Serve HTTP only: STOW-RS and /healthz."""
     _run("web.process", config, snapshot, name)
 
 
-@app.command("watch")
 def watch(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: ProcessName = "importer-0") -> None:
     """Watch folders only."""
     _run("pipeline.importer_process", config, snapshot, name)

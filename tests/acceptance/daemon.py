@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from tests.acceptance.orthanc import Orthanc
+from tests.commands import dicom_node
 from tests.conftest import ROOT, free_port
 
 PROGRAM = Path(sys.executable).parent / "dicom-node"
@@ -92,7 +93,10 @@ class Daemon:
         return (self.folder / "node.log").read_text("utf-8")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(PROGRAM), *arguments, "--config", str(self.config)], capture_output=True, text=True, check=False)
+        if arguments[0] == "serve":  # takes over signals
+            return subprocess.run([str(PROGRAM), *arguments, "--config", str(self.config)], capture_output=True, text=True, check=False)
+        done = dicom_node(*arguments, "--config", self.config)
+        return subprocess.CompletedProcess(arguments, done.code, done.out, done.err)
 
     def jobs(self) -> list[dict]:  # type: ignore[type-arg]
         done = self.run("jobs", "list", "--json")
