@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class Commit(ABC):
     def __init__(self, incoming: Path) -> None:
         """Open the folder."""
         self.folder = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.folder)
 
     @abstractmethod
     def __call__(self, writer: InstanceWriter) -> str:
