@@ -123,7 +123,9 @@ class Receiver:
         deadline = monotonic() + timeout_s
         for server in self._servers:
             server.shutdown()
-        open_associations = [a for server in self._servers for a in server.active_associations if a.ident is not None]  # others are rejected
+        open_associations = [
+            a for server in self._servers for a in server.active_associations if a.ident is not None
+        ]  # others are rejected
         for association in open_associations:
             association.join(max(0.0, deadline - monotonic()))
         left = [a for a in open_associations if a.is_alive()]
