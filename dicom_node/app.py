@@ -11,6 +11,8 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import TextIO
@@ -24,15 +26,18 @@ from dicom_node.config import (
     RulesText,
     dump_snapshot,
     load_configuration,
+    load_snapshot,
     restart_only_changes,
 )
 from dicom_node.config.rules_diff import RulesDiff, compare_rules
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
 from dicom_node.inference import find_bundles
 from dicom_node.ops.counters import forget_process
+from dicom_node.ops.forked import ForkedProcess
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.running_node import LOCK, SNAPSHOT, SUPERVISOR
+from dicom_node.pipeline.starting import SUPERVISOR_VARIABLE, run_process
 from dicom_node.scp.listener import listening_socket
 from dicom_node.storage import Database, InstanceFiles
 
@@ -41,13 +46,15 @@ _FIRST_RESTART_S = 0.1
 _LONGEST_RESTART_S = 2.0  # a sender waits outside meanwhile, and its study must not look complete
 _STABLE_AFTER_S = 30.0
 _MOST_RECEIVERS = 4
+_FORKED = {"pipeline": "pipeline.pipeline_process", "work": "pipeline.worker_process", "deliver": "pipeline.sender_process"}
+"""Commands of the processes that are forked from this one with all they need loaded: they start and restart in a tenth of a second."""
 
 
 @dataclass(slots=True)
 class _Child:
     name: str
     command: str
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | ForkedProcess | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
     crashes: int = 0
@@ -133,11 +140,24 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
         ConfigurationFaults: every fault of the files, or the fault of a bundle.
     """
     configuration = load_configuration(path, rules)
+    check_bundles(configuration, path)
+    return configuration
+
+
+def check_bundles(configuration: Configuration, path: Path) -> None:
+    """Read every model bundle that a configuration names.
+
+    Args:
+        configuration: As read.
+        path: node.yaml, for the message.
+
+    Raises:
+        ConfigurationFaults: the fault of a bundle.
+    """
     try:
         find_bundles(configuration.node.models_dir)
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
-    return configuration
 
 
 class Supervisor:
@@ -157,6 +177,7 @@ class Supervisor:
         self._systemd = sdnotify.SystemdNotifier()
         self._files = InstanceFiles(configuration.data_dir)
         self._listeners: dict[str, socket.socket] = {}
+        self._lock: TextIO | None = None
         self._children = [_Child(f"receiver-{n}", "receive") for n in range(receiver_count(configuration))]
         self._children.append(_Child("pipeline-0", "pipeline"))
         self._children += [_Child(f"worker-{n}", "work") for n in range(configuration.workers.count)]
@@ -173,15 +194,21 @@ class Supervisor:
             StorageError: another node uses data_dir, or it is not usable.
             PeerError: the port is taken.
         """
-        lock = self._lock()
+        self._lock = self._take_lock()
         try:
             self._listeners = open_ports(self._configuration)
             (self._files.run / SUPERVISOR).write_text(str(os.getpid()))
             self._files = prepare(self._configuration)
             self._log.info("node_starting", ae_title=self._configuration.ae_title, discarded_partials=self._files.discard_partials())
             lifecycle = Lifecycle(self._wake.set)
+            for child in self._children:  # programs first: they load while this process loads what the others are forked with
+                if child.command not in _FORKED:
+                    self._start(child)
+            for module in _FORKED.values():
+                import_module(f"dicom_node.{module}")
             for child in self._children:
-                self._start(child)
+                if child.command in _FORKED:
+                    self._start(child)
             self._systemd.notify("READY=1")
             while lifecycle.keep_going():
                 self._wake.wait(_LOOK_EVERY_S)
@@ -192,9 +219,9 @@ class Supervisor:
             self._drain()
         finally:
             close_ports(self._listeners)
-            lock.close()
+            self._lock.close()
 
-    def _lock(self) -> TextIO:
+    def _take_lock(self) -> TextIO:
         self._files.prepare()
         lock = (self._files.run / LOCK).open("w")
         try:
@@ -205,16 +232,30 @@ class Supervisor:
         return lock
 
     def _start(self, child: _Child) -> None:
+        module = _FORKED.get(child.command)
+        child.process = self._program(child) if module is None else ForkedProcess(partial(self._become, child.name, module))
+        child.started_at = monotonic()
+        (self._files.run / f"{child.name}.pid").write_text(str(child.process.pid))
+
+    def _become(self, name: str, module: str) -> None:
+        """Be a child: let go of what is the supervisor's, and run."""
+        close_ports(self._listeners)
+        if self._lock is not None:
+            self._lock.close()
+        os.environ[SUPERVISOR_VARIABLE] = str(os.getppid())
+        snapshot = self._files.run / SNAPSHOT
+        run_process(module, name, lambda: load_snapshot(snapshot.read_text("utf-8")))
+
+    def _program(self, child: _Child) -> subprocess.Popen[bytes]:
+        """Start a child as a program of its own: it loads less than there is here, and stays smaller."""
         arguments = [sys.executable, "-m", "dicom_node", child.command, "--snapshot", str(self._files.run / SNAPSHOT), "--name", child.name]
-        environment = {**os.environ, "DICOM_NODE_SUPERVISOR": str(os.getpid()), "PROMETHEUS_MULTIPROC_DIR": str(self._files.metrics)}
+        environment = {**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())}
         descriptors: tuple[int, ...] = ()
         if child.command == "receive":
             descriptors = tuple(listener.fileno() for listener in self._listeners.values())
             for argument, listener in self._listeners.items():
                 arguments += [argument, str(listener.fileno())]
-        child.process = subprocess.Popen(arguments, env=environment, pass_fds=descriptors)
-        child.started_at = monotonic()
-        (self._files.run / f"{child.name}.pid").write_text(str(child.process.pid))
+        return subprocess.Popen(arguments, env=environment, pass_fds=descriptors)
 
     def _restart_dead(self) -> None:
         now = monotonic()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dicom_node import cli
-from dicom_node.cli import processes
+from dicom_node.cli import commands
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +36,10 @@ def test_no_module_is_longer_than_400_lines() -> None:
     assert not long
 
 
-def test_every_process_is_started_without_the_other_commands() -> None:
-    names = {command.name for command in processes.app.registered_commands}
-    assert names == set(cli._PROCESSES)
-    assert set(cli._NO_PIXELS) < names
+def test_processes_without_pixels_are_commands_and_load_no_decoder() -> None:
+    assert set(cli._NO_PIXELS) < set(commands._COMMANDS)
+    program = "import sys; sys.argv = ['dicom-node', 'receive', '--help']\ntry: import dicom_node.cli as c; c.main()\nfinally: print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "'pydicom'" in loaded
+    assert "'numpy.core'" not in loaded
+    assert "'numpy._core'" not in loaded

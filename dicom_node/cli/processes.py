@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +10,7 @@ import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath
 from dicom_node.config import Configuration, load_configuration, load_snapshot
-from dicom_node.ops.lifecycle import die_with_parent
-from dicom_node.ops.logs import configure_logs, log_crashes
-from dicom_node.pipeline.process import Process
+from dicom_node.pipeline.starting import run_process
 
 _WITH_DATABASE = ("pipeline.pipeline_process", "pipeline.worker_process", "pipeline.sender_process")
 """Started alone they bring the database up to date; the others write files only."""
@@ -63,21 +60,9 @@ def watch(config: ConfigPath = DEFAULT_CONFIG, snapshot: Snapshot = None, name: 
 
 
 def _run(module: str, config: Path, snapshot: Path | None, name: str, listeners: Listeners = (None, None)) -> None:
-    if supervisor := os.environ.get("DICOM_NODE_SUPERVISOR"):
-        die_with_parent(int(supervisor))
-
     def read() -> Configuration:
         return load_snapshot(snapshot.read_text("utf-8")) if snapshot else load_configuration(config)
 
-    configuration = read()
     if snapshot is None and module in _WITH_DATABASE:
-        import_module("dicom_node.app").prepare(configuration)
-    configure_process_logs(name, configuration)
-    import_module(f"dicom_node.{module}").run(Process(name, configuration, read, *listeners))
-
-
-def configure_process_logs(process: str, configuration: Configuration) -> None:
-    """Set up the log as configured."""
-    section = configuration.node.logging
-    log_crashes()
-    configure_logs(process, level=section.level, json=section.format == "json")
+        import_module("dicom_node.app").prepare(read())
+    run_process(module, name, read, listeners)

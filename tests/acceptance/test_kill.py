@@ -71,5 +71,10 @@ def test_children_die_with_their_supervisor(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "node")
     daemon.start()
     children = [daemon.child(name) for name in ("receiver-0", "pipeline-0", "worker-0", "sender-0")]
+    assert daemon.process is not None
+    supervisor = psutil.Process(daemon.process.pid)
+    assert supervisor.num_threads() == 1, "it forks, and locks of other threads would stay locked in its children"
+    shown = {"dicom-node receiver-0", "dicom-node worker-0"}  # by `ps`
+    Orthanc.wait_until(lambda: shown <= {child.cmdline()[0] for child in supervisor.children()}, 20)
     daemon.kill()
     Orthanc.wait_until(lambda: not [pid for pid in children if is_running(pid)], 10)
