@@ -38,7 +38,8 @@ def test_no_module_is_longer_than_400_lines() -> None:
 
 def test_processes_without_pixels_are_commands_and_load_no_decoder() -> None:
     assert set(cli._NO_PIXELS) < set(commands._COMMANDS)
-    program = "import sys; sys.argv = ['dicom-node', 'receive', '--help']\ntry: import dicom_node.cli as c; c.main()\nfinally: print(sorted(sys.modules))"
+    run = "import sys; sys.argv = ['dicom-node', 'receive', '--help']\ntry: import dicom_node.cli; dicom_node.cli.main()\n"
+    program = run + "finally: print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "'pydicom'" in loaded
     assert "'numpy.core'" not in loaded
