@@ -23,14 +23,13 @@ from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, build_context
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage
 
 from dicom_node.config import Configuration, Peer
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
-from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.logs import configure_logs
 from dicom_node.pipeline.intake import AvailableModel, Intake
 from dicom_node.scp.door import Client, Door, DoorSettings, InstanceKind
@@ -44,6 +43,7 @@ from tests.exchange import Exchange
 from tests.integration.raw_peer import status_of
 from tests.integration.raw_peer import store as store_stream
 from tests.phantoms import chest_series
+from tests.requestor import ATTENTIVE
 from tests.unit.test_config import load
 
 STUDY = "2.25.4711"
@@ -201,13 +201,6 @@ def index(root: Path) -> None:
     _cut_everywhere(run, root, lambda folder: shutil.copytree(root / "kept", folder), [Mode.KILL_BEFORE])
 
 
-def parked(event: evt.Event) -> None:
-    """Keep pynetdicom's second thread from taking the responses that the first waits for."""
-    checkpoint = Checkpoint()
-    checkpoint.park()
-    event.assoc._reactor_checkpoint = checkpoint
-
-
 def _served(folder: Path, durability: Durability, at: int, number: int, begins_at: str) -> Callable[[int], None]:
     def child(writing: int) -> None:
         first, second = instances()[-2:][::-1]
@@ -226,7 +219,7 @@ def _served(folder: Path, durability: Durability, at: int, number: int, begins_a
             port,
             contexts=[build_context(CTImageStorage, ExplicitVRLittleEndian)],
             ae_title="AINODE",
-            evt_handlers=[(evt.EVT_REQUESTED, parked)],
+            evt_handlers=[ATTENTIVE],
         )
         _shim.shim_arm(int(Mode.FAIL), ctypes.c_long(at), number, bytes(files.incoming), -1)
         _shim.shim_begin_at(begins_at.encode())
@@ -252,15 +245,16 @@ def _served(folder: Path, durability: Durability, at: int, number: int, begins_a
 
 def faults(durability: Durability, root: Path) -> None:
     """Let each call of one C-STORE fail in each way; another C-STORE follows on the same association."""
-    for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE):
-        for begins_at in ("", "rename"):  # a data set comes in more or fewer pieces, so that what ends it is counted by itself
-            at = calls = 0
-            while calls >= at:  # until the failing call is one that no longer comes
-                at += 1
-                with _child(_served(root / f"{number}-{begins_at}{at}", durability, at, number, begins_at)) as (told, status):
-                    assert status == 0, told
-                    calls = json.loads(told)["calls"]
-                    sys.stdout.write(told + "\n")
+    both = ("", "rename")  # a data set comes in more or fewer pieces, so that what ends it is counted by itself
+    ways = {errno.ENOSPC: both, errno.EIO: both, errno.EDQUOT: ("rename",), errno.EMFILE: ("",)}  # a quota is as a full disk to us
+    for number, begins_at in ((number, begins_at) for number, places in ways.items() for begins_at in places):
+        at = calls = 0
+        while calls >= at:  # until the failing call is one that no longer comes
+            at += 1
+            with _child(_served(root / f"{number}-{begins_at}{at}", durability, at, number, begins_at)) as (told, status):
+                assert status == 0, told
+                calls = json.loads(told)["calls"]
+                sys.stdout.write(told + "\n")
 
 
 if __name__ == "__main__":

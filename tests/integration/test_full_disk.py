@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, build_context
 from pynetdicom.sop_class import CTImageStorage
 
 from dicom_node.config import Peer
@@ -22,8 +22,8 @@ from dicom_node.scp.policy import AccessPolicy
 from dicom_node.scp.server import Receiver
 from dicom_node.storage import InstanceFiles
 from tests.acceptance.orthanc import Orthanc
-from tests.crash.program import parked
 from tests.phantoms import chest_series
+from tests.requestor import ATTENTIVE
 
 pytestmark = pytest.mark.usefixtures("receive_path")
 MIB = 1 << 20
@@ -55,7 +55,7 @@ class Sender:
             port,
             contexts=[build_context(CTImageStorage, ExplicitVRLittleEndian)],
             ae_title="AINODE",
-            evt_handlers=[(evt.EVT_REQUESTED, parked)],
+            evt_handlers=[ATTENTIVE],
         )
 
     def send(self) -> int:
