@@ -83,6 +83,7 @@ def build_plan(
     network = _parsed(library, builder, logger, order)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_bytes)
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: fp32 would have a mantissa of 10 bit
     phases = PhaseTree(on_progress)
     monitor = _monitor(trt, phases, is_cancelled)
     config.progress_monitor = monitor
