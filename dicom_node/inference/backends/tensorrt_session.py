@@ -15,7 +15,7 @@ from dicom_node.inference.backends.owner_thread import OwnerThread
 from dicom_node.inference.engines.build_engine import EngineMaker
 from dicom_node.inference.engines.cuda_graph import RecordedRun, graphs_available
 from dicom_node.inference.engines.device_memory import DeviceMemory
-from dicom_node.inference.engines.probe import CudaDevice, probe
+from dicom_node.inference.engines.probe import CudaDevice, cuda_devices_apart, probe
 from dicom_node.inference.engines.tensorrt_library import Flavour, TensorRt, load_tensorrt
 from dicom_node.inference.network import Network, NetworkFormat, Precision, SessionOptions, Shape
 from dicom_node.inference.session import Session, Signature, TensorInfo, Tensors
@@ -34,8 +34,11 @@ _DTYPES: Mapping[str, np.dtype[np.generic]] = {
 
 
 def availability() -> Availability:
-    """Ask the driver first: without a device no NVIDIA library is imported, some of them would end the process."""
-    found = probe()
+    """Ask the driver first: without a device no NVIDIA library is imported, some of them would end the process.
+
+    It is asked in a process of its own, so that whoever only wants to know can still fork.
+    """
+    found = cuda_devices_apart()
     if not found.devices:
         return Availability(usable=False, reason=found.reason)
     try:

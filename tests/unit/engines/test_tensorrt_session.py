@@ -40,7 +40,8 @@ class Host:
         package.driver = fake_pycuda(self.gpu)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "pycuda", package)
         monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
-        monkeypatch.setattr(tensorrt_session, "probe", lambda: Probe(DEVICES, ""))
+        for name in ("probe", "cuda_devices_apart"):
+            monkeypatch.setattr(tensorrt_session, name, lambda: Probe(DEVICES, ""))
         monkeypatch.setattr(tensorrt_session, "load_tensorrt", lambda: TensorRt(self.trt, self.flavour, "11.4.0.106"))
         monkeypatch.setattr(build_engine, "build_plan", self.build)
 
@@ -198,7 +199,7 @@ def test_availability_asks_the_driver_before_any_library(monkeypatch: pytest.Mon
     def forbidden() -> None:
         raise AssertionError("imported without a device")
 
-    monkeypatch.setattr(tensorrt_session, "probe", lambda: Probe((), "no NVIDIA driver"))
+    monkeypatch.setattr(tensorrt_session, "cuda_devices_apart", lambda: Probe((), "no NVIDIA driver"))
     monkeypatch.setattr(tensorrt_session, "load_tensorrt", forbidden)
     assert available_backends()["tensorrt"].reason == "no NVIDIA driver"
     assert not available_backends()["tensorrt"].usable
