@@ -17,6 +17,7 @@ from dicom_node.inference.engines.cuda_graph import RecordedRun, graphs_availabl
 from dicom_node.inference.engines.device_memory import DeviceMemory
 from dicom_node.inference.engines.probe import CudaDevice, cuda_devices_apart, probe
 from dicom_node.inference.engines.tensorrt_library import Flavour, TensorRt, load_tensorrt
+from dicom_node.inference.engines.tensorrt_logger import lines_logger
 from dicom_node.inference.network import Network, NetworkFormat, Precision, SessionOptions, Shape
 from dicom_node.inference.session import Session, Signature, TensorInfo, Tensors
 from dicom_node.ops.logs import get_logger
@@ -110,11 +111,11 @@ class TensorRtSession(Session):
         if library is None:
             raise ModelError("session is not active")
         trt = library.module
-        self._logger = trt.Logger(trt.Logger.ERROR)
+        self._logger = lines_logger(trt)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise ModelError(f"{library.flavour} {library.version} does not load the engine: it is for another GPU, version or driver")
+            raise ModelError(f"{library.flavour} {library.version} does not load the engine: {self._logger.last_error()}")
         self._context = self._new_context(library)
         self._plan_bytes = len(plan)
         self._records = self.options.cuda_graphs and library.flavour is Flavour.FULL and graphs_available()
@@ -211,13 +212,17 @@ class TensorRtSession(Session):
 
     def _enqueue(self, stream_handle: int) -> None:
         if not self._context.execute_async_v3(stream_handle):
-            raise ModelError("TensorRT failed to run the engine")
+            raise ModelError(f"TensorRT failed to run the engine: {self._logger.last_error()}")
 
     def _deactivate(self) -> None:
-        if self._thread is not None:
+        if self._thread is None:
+            return
+        try:
             self._thread.call(self._close)
-            self._thread.stop()
-            self._thread = None
+        except ModelError as error:  # a GPU that failed cannot even be tidied up; the error that said so came before
+            get_logger().warning("gpu_not_freed", network=self.network.path.name, error=str(error))
+        self._thread.stop()
+        self._thread = None
 
     def _close(self) -> None:
         """Free in the order of dependence, while the context is still current."""
@@ -228,6 +233,6 @@ class TensorRtSession(Session):
         self._runtime = None
         self._logger = None
         self._plan_bytes = 0
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
