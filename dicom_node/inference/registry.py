@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends.onnxruntime_session import OnnxRuntimeSession
 from dicom_node.inference.bundle import ModelBundle
-from dicom_node.inference.densitometry import Densitometry
+from dicom_node.inference.models.densitometry import Densitometry
 from dicom_node.inference.model import Model
 from dicom_node.inference.session import Session
 
