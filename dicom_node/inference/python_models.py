@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from dicom_node.errors import ModelError
 
 GROUP = "dicom_node.models"
-_OWN: Mapping[str, str] = {"chest-ct-densitometry": "dicom_node.inference.densitometry:Densitometry"}
+_OWN: Mapping[str, str] = {"chest-ct-densitometry": "dicom_node.inference.models.densitometry:Densitometry"}
 
 
 def python_models() -> tuple[str, ...]:
