@@ -8,6 +8,7 @@ from typing import cast
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends import Network, NetworkFormat, SessionOptions, open_session
 from dicom_node.inference.bundle import ModelBundle
+from dicom_node.inference.declared import DeclaredModel
 from dicom_node.inference.model import Model
 from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
@@ -21,13 +22,17 @@ def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
         threads: Threads of the engine; 0 takes all cores.
 
     Raises:
-        ModelError: the engine refuses the network, or the bundle names unknown Python steps.
+        ModelError: the engine refuses the network, the bundle names unknown Python steps, or declared steps do not fit the network.
     """
-    network = bundle.manifest.network
-    if bundle.manifest.steps.python is None or network.format.value not in set(NetworkFormat):
-        raise ModelError(f"{bundle.folder}: only Python steps around an ONNX network run")
-    make = cast("Callable[[ModelBundle, Session], Model]", load_python_model(bundle.manifest.steps.python))
+    network, python = bundle.manifest.network, bundle.manifest.steps.python
+    if network.format.value not in set(NetworkFormat):
+        raise ModelError(f"{bundle.folder}: no engine reads a network of format {network.format}")
+    make = cast("Callable[[ModelBundle, Session], Model]", load_python_model(python)) if python is not None else DeclaredModel
     file = Network(bundle.network_path, NetworkFormat(network.format.value), network.sha256 or "")
     session = open_session("onnxruntime", "fp32", file, SessionOptions(threads=threads))
     session.activate()
-    return make(bundle, session)
+    try:
+        return make(bundle, session)
+    except BaseException:
+        session.deactivate()
+        raise
