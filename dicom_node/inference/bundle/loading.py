@@ -86,7 +86,7 @@ def find_bundles(models_dir: Path, cache: Path | None = None) -> dict[str, Model
     faults: list[Fault] = []
     for path in bundle_paths(models_dir):
         try:
-            if path.is_dir() and _lacks_networks(path):
+            if path.is_dir() and awaits_networks(path):
                 continue
             bundle = load_bundle(path, cache)
         except BundleFaults as found:
@@ -101,8 +101,8 @@ def find_bundles(models_dir: Path, cache: Path | None = None) -> dict[str, Model
     return bundles
 
 
-def _lacks_networks(folder: Path) -> bool:
-    """Say whether the networks are still to be fetched, and nothing else is wrong."""
+def awaits_networks(folder: Path) -> bool:
+    """Say whether the networks of a bundle are still to be fetched, by `models add`, and nothing else is wrong."""
     if not (folder / RECIPE_FILE).is_file():
         return False
     read = read_manifest(folder)
