@@ -31,7 +31,7 @@ from dicom_node.config import (
 )
 from dicom_node.config.rules_diff import RulesDiff, compare_rules
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
-from dicom_node.inference import find_bundles
+from dicom_node.inference import BundleFaults, find_bundles
 from dicom_node.ops.counters import forget_process
 from dicom_node.ops.forked import ForkedProcess
 from dicom_node.ops.lifecycle import Lifecycle
@@ -137,7 +137,7 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
         rules: In place of the rules file that it names.
 
     Raises:
-        ConfigurationFaults: every fault of the files, or the fault of a bundle.
+        ConfigurationFaults: every fault of the files and of the bundles.
     """
     configuration = load_configuration(path, rules)
     check_bundles(configuration, path)
@@ -155,7 +155,9 @@ def check_bundles(configuration: Configuration, path: Path) -> None:
         ConfigurationFaults: the fault of a bundle.
     """
     try:
-        find_bundles(configuration.node.models_dir)
+        find_bundles(configuration.node.models_dir, configuration.bundles_dir)
+    except BundleFaults as error:
+        raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
 
