@@ -2,10 +2,12 @@
 
 from dicom_node.inference.bundle import ModelBundle, find_bundles, load_bundle
 from dicom_node.inference.model import Inputs, Model, ModelInput, StepRecorder
+from dicom_node.inference.pixels import DecodingLimits, GeometryPolicy, read_instances, to_hounsfield, volume_from_instances
 from dicom_node.inference.registry import open_model
-from dicom_node.inference.volume import read_instances, volume_from_instances
 
 __all__ = [
+    "DecodingLimits",
+    "GeometryPolicy",
     "Inputs",
     "Model",
     "ModelBundle",
@@ -15,5 +17,6 @@ __all__ = [
     "load_bundle",
     "open_model",
     "read_instances",
+    "to_hounsfield",
     "volume_from_instances",
 ]
