@@ -72,7 +72,7 @@ def open_instance(data_set: pydicom.Dataset) -> OpenInstance:
     Raises:
         PixelError: pixel data are missing, cut, or described wrongly; or nothing decodes their transfer syntax.
     """
-    found, source = image_format(data_set), pixel_source(data_set)
+    source, found = pixel_source(data_set), image_format(data_set)
     decoder_for(source.transfer_syntax)
     warnings: list[str] = []
     if not source.transfer_syntax.is_encapsulated:

@@ -24,10 +24,13 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     RLELossless,
 )
 
 from dicom_node.errors import PixelError
+from dicom_node.inference.pixels.jpeg_color import JpegColor, jpeg_color
 
 _DEVICE_PLUGIN = "nvimgcodec"
 _DEVICE_MODULE = "nvidia.nvimgcodec.tools.dicom.pydicom_plugin"
@@ -50,6 +53,10 @@ FASTEST_FIRST: dict[str, tuple[str, ...]] = {
     RLELossless: ("pylibjpeg", "pydicom"),
 }
 """Measured on 512 x 512 CT and 640 x 480 colour frames, docs/pixels.md; without a name pydicom takes what it happens to list first."""
+
+_WITH_JPEG_MARKERS = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes})
+_TURNS_COLORS = "pillow"
+"""Turns YCbCr into RGB by itself where there is an Adobe marker, and does not say so: colours would be turned twice."""
 
 _ONE_AT_A_TIME = Lock()
 """Every plug-in keeps Python's lock while it decodes: two that wait for each other are slower than one after the other."""
@@ -121,14 +128,19 @@ class FrameDecoder:
             PixelError: no decoder of this transfer syntax is installed, or all of them failed; names what was tried and what to install.
         """
         decoder = decoder_for(self.transfer_syntax)
-        capsule = encapsulate([encoded], has_bot=False)
-        plugins = plugin_order(decoder)
-        options = {**self.options, "number_of_frames": 1}
+        plugins, options = list(plugin_order(decoder)), {**self.options, "number_of_frames": 1}
+        if self.transfer_syntax in _WITH_JPEG_MARKERS and options["samples_per_pixel"] == 3:
+            color = jpeg_color(encoded)
+            self._settle_color(color, options)
+            if color.adobe and _TURNS_COLORS in plugins:
+                plugins.remove(_TURNS_COLORS)
         failures: dict[str, str] = {}
         for name in sorted(plugins, key=lambda n: n in self._failed):
             try:
                 with _ONE_AT_A_TIME:
-                    values, found = decoder.as_array(capsule, index=0, raw=True, validate=False, decoding_plugin=name, **options)
+                    values, found = decoder.as_array(
+                        encapsulate([encoded], has_bot=False), index=0, raw=True, validate=False, decoding_plugin=name, **options
+                    )
             except Exception as error:  # noqa: BLE001 - foreign decoders raise what they like; all of it means: try the next one
                 failures[name] = type(error).__name__
                 continue
@@ -136,10 +148,19 @@ class FrameDecoder:
             return DecodedFrame(values, str(found["photometric_interpretation"]))
         raise _nothing_decoded(decoder, failures)
 
+    def _settle_color(self, color: JpegColor, options: dict[str, Any]) -> None:
+        said, header = color.photometric_interpretation, str(options["photometric_interpretation"])
+        if said and said.startswith("YBR") != header.startswith("YBR"):
+            options["photometric_interpretation"] = said
+            self._warn(f"Photometric Interpretation says {header}, the {self.transfer_syntax.name} stream says {said}, which is taken")
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
     def _note(self, failures: dict[str, str], decoded_by: str) -> None:
         for name, reason in failures.items():
-            if name not in self._failed:
-                self.warnings.append(f"decoder {name} failed on {self.transfer_syntax.name} ({reason}), {decoded_by} decoded it")
+            self._warn(f"decoder {name} failed on {self.transfer_syntax.name} ({reason}), {decoded_by} decoded it")
             self._failed[name] = reason
 
 

@@ -16,12 +16,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from dicom_node.errors import PixelError
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 UNDEFINED_LENGTH = 0xFFFFFFFF
+_PIXEL_VRS = {name.encode(): name for name in ("OB", "OW", "OF", "OD", "UN")}
 
 
 def default_threads() -> int:
@@ -70,7 +70,7 @@ def _read_with_pixels(path: Path) -> pydicom.Dataset:
 
 def _element_at(stream: BinaryIO, data_set: pydicom.Dataset) -> RawDataElement | None:
     """Read the element header that the stream stands before; its value is left unread, as pydicom does with a deferred one."""
-    implicit, little = data_set.original_encoding
+    little = bool(data_set.original_encoding[1])
     head = stream.read(8)
     if len(head) < 8:
         return None
@@ -79,12 +79,10 @@ def _element_at(stream: BinaryIO, data_set: pydicom.Dataset) -> RawDataElement |
     tag = Tag(group, number)
     if pydicom.datadict.keyword_for_tag(tag) not in PIXEL_KEYWORDS:
         return None
-    if implicit:
-        vr, length = None, unpack(f"{order}L", head[4:])[0]
-    else:
-        vr = head[4:6].decode("ascii", "replace")
-        length = unpack(f"{order}L", stream.read(4))[0] if vr in EXPLICIT_VR_LENGTH_32 else unpack(f"{order}H", head[6:])[0]
-    return RawDataElement(tag, vr, length, None, stream.tell(), bool(implicit), bool(little))
+    vr = _PIXEL_VRS.get(head[4:6])  # implicit VR has the low bytes of an even length here, which no VR looks like
+    length = unpack(f"{order}L", stream.read(4) if vr else head[4:])[0]
+    known = "OB or OW" if vr is None and length == UNDEFINED_LENGTH else vr  # as pydicom finds it when it reads the value after all
+    return RawDataElement(tag, known, length, None, stream.tell(), vr is None, little)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,10 @@ def pixel_source(data_set: pydicom.Dataset) -> PixelSource:
     vr = element.VR if element.VR in {"OB", "OW"} else "OW"
     if isinstance(element, RawDataElement) and element.value is None and element.length:
         path = str(data_set.filename)
-        rest = Path(path).stat().st_size - element.value_tell
+        try:
+            rest = Path(path).stat().st_size - element.value_tell
+        except OSError as error:
+            raise PixelError(f"{label(data_set)}: its file cannot be read any more: {type(error).__name__}") from error
         size = rest if element.length == UNDEFINED_LENGTH else element.length
         if size > rest:
             raise PixelError(f"{label(data_set)} is cut: {rest} of {size} bytes of pixel data are in the file")
@@ -142,4 +143,5 @@ def pixel_source(data_set: pydicom.Dataset) -> PixelSource:
 
 def label(data_set: pydicom.Dataset) -> str:
     """Name an instance in a message, without anything about the patient."""
-    return f"instance {data_set.get('InstanceNumber', '?')} ({data_set.get('SOPInstanceUID', 'no SOP Instance UID')})"
+    number = data_set.get("InstanceNumber")
+    return f"instance {'?' if number is None else number} ({data_set.get('SOPInstanceUID', 'no SOP Instance UID')})"
