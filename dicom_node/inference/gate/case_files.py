@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.domain.frames import Images
 from dicom_node.domain.uids import derive_uid
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError
@@ -51,24 +52,22 @@ def read_volume(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(values, np.float32), affine, derive_uid("case-frame", path.name), uids)
 
 
-def read_mask(path: Path, grid: Volume) -> NDArray[np.bool_]:
-    """Read a mask on the grid of a case's input: `.npz` with `mask`, or NIfTI; whatever is not 0 belongs to it.
+def read_mask(path: Path, images: Images) -> NDArray[np.bool_]:
+    """Read a mask on the grid of a case's images: `.npz` with `mask`, or NIfTI; whatever is not 0 belongs to it.
 
     Raises:
-        ModelError: it cannot be read, or lies on another grid.
+        ModelError: it cannot be read, or says that it lies in another place than the images.
     """
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as stored:
-                mask, affine = np.asarray(stored["mask"] != 0), grid.affine_lps_mm
-        else:
-            volume = read_volume(path)
-            mask, affine = volume.values != 0, volume.affine_lps_mm
+                return np.asarray(stored["mask"] != 0)
+        volume = read_volume(path)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise ModelError(f"{path}: no mask can be read: {type(error).__name__}: {error}") from error
-    if mask.shape != grid.values.shape or not np.allclose(affine, grid.affine_lps_mm, atol=_SAME_PLACE_MM):
-        raise ModelError(f"{path}: the mask has shape {mask.shape}, the input {grid.values.shape}, or they lie in different places")
-    return mask
+    if isinstance(images, Volume) and not np.allclose(volume.affine_lps_mm, images.affine_lps_mm, atol=_SAME_PLACE_MM):
+        raise ModelError(f"{path}: the mask lies in another place than the case's images, more than {_SAME_PLACE_MM:g} mm off")
+    return volume.values != 0
 
 
 def _npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:

@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from dicom_node.errors import EngineUnavailableError, ModelError
-from dicom_node.inference.gate.declaration import Declaration, Engine
 from dicom_node.inference.gate.engine_facts import CPU
 from dicom_node.inference.gate.records import EngineKey, Record
+from dicom_node.inference.gate.subject import Engine, Subject
 
 _SHOWN_FAILURES = 2
 
@@ -87,22 +87,22 @@ class Choice:
     fallback: str
 
 
-def standings(declaration: Declaration, candidates: Sequence[Candidate], records: Mapping[str, Record]) -> tuple[Standing, ...]:
+def standings(subject: Subject, candidates: Sequence[Candidate], records: Mapping[str, Record]) -> tuple[Standing, ...]:
     """Tell how each engine stands, in the order given.
 
     Args:
-        declaration: Of the model.
+        subject: The model.
         candidates: In order of preference.
         records: By digest of their key; those of other keys do not count.
     """
-    return tuple(_standing(declaration, candidate, records) for candidate in candidates)
+    return tuple(_standing(subject, candidate, records) for candidate in candidates)
 
 
-def choose(declaration: Declaration, candidates: Sequence[Candidate], records: Mapping[str, Record], now: datetime) -> Choice:
+def choose(subject: Subject, candidates: Sequence[Candidate], records: Mapping[str, Record], now: datetime) -> Choice:
     """Choose the engine of a model.
 
     Args:
-        declaration: Of the model.
+        subject: The model.
         candidates: In order of preference; the last one is the reference if none before it is.
         records: By digest of their key.
         now: For clearances that end, UTC.
@@ -111,44 +111,43 @@ def choose(declaration: Declaration, candidates: Sequence[Candidate], records: M
         ModelError: the model may not serve at all: its clearances have ended, or the reference fails the model's own cases.
         EngineUnavailableError: nothing that may serve is there now.
     """
-    demand_clearance(declaration, now)
-    title = f"{declaration.name} {declaration.version}"
-    found = standings(declaration, candidates, records)
+    demand_clearance(subject, now)
+    found = standings(subject, candidates, records)
     for standing in found:
         if standing.candidate.reference and standing.state is State.FAILED:
             raise ModelError(
-                f"{title}: the reference fails the model's own cases: {standing.reason}",
+                f"{subject.title}: the reference fails the model's own cases: {standing.reason}",
                 hint="The model does not serve. Compare network and cases with what was delivered, then run "
-                f"dicom-node models verify {declaration.name}",
+                f"dicom-node models verify {subject.name}",
             )
     passed: list[Standing] = []
     for standing in found:
-        if standing.may_serve and (declaration.cpu_fallback or not _falls_to_cpu(standing, passed)):
+        if standing.may_serve and (subject.bundle.manifest.engines.cpu_fallback or not _falls_to_cpu(standing, passed)):
             return _choice(standing, passed)
         passed.append(standing)
     raise EngineUnavailableError(
-        f"{title}: no engine may serve: {_reasons(passed)}",
-        hint=f"Install what is missing, or verify an engine: dicom-node models build {declaration.name}",
+        f"{subject.title}: no engine may serve: {_reasons(passed)}",
+        hint=f"Install what is missing, or verify an engine: dicom-node models build {subject.name}",
     )
 
 
-def demand_clearance(declaration: Declaration, now: datetime) -> None:
+def demand_clearance(subject: Subject, now: datetime) -> None:
     """Check that a cleared model still is.
 
     Raises:
         ModelError: every clearance has ended.
     """
-    clearances = declaration.clearances
-    if not clearances or any(c.expires >= now.date() for c in clearances):
+    clearances = subject.bundle.manifest.clearances
+    if not clearances or any(c.expires is None or c.expires >= now.date() for c in clearances):
         return
     ended = ", ".join(f"{c.region} {c.number} on {c.expires}" for c in clearances)
     raise ModelError(
-        f"{declaration.name} {declaration.version}: every clearance has ended: {ended}",
+        f"{subject.title}: every clearance has ended: {ended}",
         hint="Install the version that is cleared now, or write the prolonged clearance into model.yaml.",
     )
 
 
-def _standing(declaration: Declaration, candidate: Candidate, records: Mapping[str, Record]) -> Standing:
+def _standing(subject: Subject, candidate: Candidate, records: Mapping[str, Record]) -> Standing:
     if candidate.unavailable or candidate.key is None:
         return Standing(candidate, State.UNAVAILABLE, candidate.unavailable or "it cannot run here")
     record = records.get(candidate.key.digest)
@@ -161,7 +160,7 @@ def _standing(declaration: Declaration, candidate: Candidate, records: Mapping[s
     if candidate.reference:
         return Standing(candidate, State.REFERENCE, "", record)
     if record is None:
-        reason = f"no record says that it agrees with the reference; run dicom-node models build {declaration.name}"
+        reason = f"no record says that it agrees with the reference; run dicom-node models build {subject.name}"
         return Standing(candidate, State.UNVERIFIED, reason)
     return Standing(candidate, State.VERIFIED, "", record)
 
