@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
-from dicom_node.inference.backends import available_backends
+from dicom_node.errors import ModelError
+from dicom_node.inference.backends import available_backends, open_session
 from dicom_node.inference.engines.probe import cuda_devices
 from dicom_node.inference.gate.choice import Candidate
 from dicom_node.inference.gate.engine_facts import CPU, device_name, library_versions
@@ -35,17 +35,13 @@ def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest |
 
 def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanDigest | None) -> Candidate:
     place, missing = _place(engine.backend, device)
-    availability = available_backends().get(engine.backend)
-    if availability is None:
-        missing = "this version of the node does not have it"
-    elif not availability.usable:
-        missing = availability.reason
     reference = engine == subject.reference and place == CPU
+    missing = missing or _unusable(subject, engine)
     if missing:
         return Candidate(engine, place, None, missing, reference)
     key = EngineKey(
         bundle_digest=subject.bundle.digest,
-        networks={name: _sha256(subject, name) for name in subject.networks},
+        networks={name: network.sha256 for name, network in subject.networks.items()},
         backend=engine.backend,
         precision=engine.precision,
         device=device_name(place),
@@ -53,6 +49,23 @@ def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanD
         plan=plan_digest(subject, engine, place) if plan_digest else "",
     )
     return Candidate(engine, place, key, "", reference)
+
+
+def _unusable(subject: Subject, engine: Engine) -> str:
+    """Why a back end cannot take a model's networks here; empty if it can, as far as can be told without loading them."""
+    if not subject.networks:
+        return ""
+    availability = available_backends().get(engine.backend)
+    if availability is None:
+        return "this version of the node does not have it"
+    if not availability.usable:
+        return availability.reason
+    try:
+        for network in subject.networks.values():
+            open_session(engine.backend, engine.precision, network)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _place(backend: str, device: str) -> tuple[str, str]:
@@ -67,6 +80,3 @@ def _place(backend: str, device: str) -> tuple[str, str]:
         return wanted, ""
     return (CPU, "") if backend in _ON_GPU_FIRST and device == "auto" else (wanted, "no such GPU is here" if names else "no GPU is here")
 
-
-def _sha256(subject: Subject, name: str) -> str:
-    return hashlib.sha256(subject.networks[name].path.read_bytes()).hexdigest()

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dicom_node.inference.bundle import ModelBundle
+from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.gate.agreement import Tolerance
 from dicom_node.inference.model import Model
-from dicom_node.inference.network import Network, Shape, ShapeRange
+from dicom_node.inference.network import Network, NetworkFormat, Precision, Shape, ShapeRange
+from dicom_node.inference.registry import build_model
 from dicom_node.inference.session import Session
 
 Build = Callable[[ModelBundle, Mapping[str, Session]], Model]
@@ -57,3 +59,46 @@ class Subject:
     def title(self) -> str:
         """Name and version."""
         return f"{self.name} {self.bundle.manifest.version}"
+
+
+def subject_of(bundle: ModelBundle, build: Build = build_model) -> Subject:
+    """Read from a bundle what the gate needs.
+
+    The reference is the network's own runtime in single precision: ONNX Runtime for ONNX, torch for torch's files. A program, a MONAI
+    bundle, and a model without network have one engine only, which is their reference.
+
+    Args:
+        bundle: Checked bundle.
+        build: Makes the model from its sessions.
+    """
+    manifest = bundle.manifest
+    network, engines = manifest.network, manifest.engines
+    reference = _REFERENCES.get(network.format) if network.file else None
+    if reference is None:
+        own = Engine(network.format.value if network.file else "python", Precision.FP32.value)
+        return Subject(bundle, {}, own, (own,), build, _tolerance(bundle))
+    files = {"network": network.file, **network.more}
+    form = NetworkFormat(network.format.value)
+    window = manifest.steps.infer.sliding_window
+    return Subject(
+        bundle=bundle,
+        networks={n: Network(bundle.folder / file, form, bundle.networks_sha256.get(file, "")) for n, file in files.items() if file},
+        reference=reference,
+        engines=tuple(dict.fromkeys(Engine(b.value, p.value) for b in engines.backends for p in engines.precisions)),
+        build=build,
+        tolerance=_tolerance(bundle),
+        profiles={name: ShapeRange(p.min, p.opt, p.max) for name, p in engines.profiles.items()},
+        window=tuple(window.size) if window else (),
+    )
+
+
+def _tolerance(bundle: ModelBundle) -> Tolerance:
+    declared = bundle.manifest.engines.tolerance
+    return Tolerance(declared.dice, declared.argmax, declared.max_error, declared.measurements, declared.iou)
+
+
+_REFERENCES: Mapping[FileFormat, Engine] = {
+    FileFormat.ONNX: Engine("onnxruntime", "fp32"),
+    FileFormat.TORCHSCRIPT: Engine("torch", "fp32"),
+    FileFormat.PT2: Engine("torch", "fp32"),
+}
