@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +30,21 @@ _COLUMNS = ("engine", "device", "state", "serves", "cases", "max error", "argmax
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which engines are verified.
+
+    Attributes:
+        backend: Only this one, which then has to be here; empty: all.
+        precision: Only this one; empty: all.
+        again: Also those that have a record.
+    """
+
+    backend: str = ""
+    precision: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Report:
     """What is known of a model's engines.
 
@@ -47,7 +63,7 @@ def build(
 ) -> None:
     """Build and verify the engines of a model anew, and say which one serves; exit status 1 if one failed."""
     bundle, node = _opened(config, name)
-    passed = verify_engines(bundle, node, backend, precision, again=True, quiet=as_json)
+    passed = verify_engines(bundle, node, Wanted(backend, precision, again=True), quiet=as_json)
     _show(_report(bundle, node), as_json)
     if not passed:
         raise typer.Exit(1)
@@ -61,17 +77,13 @@ def engines(name: ModelName, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJso
         raise typer.Exit(1)
 
 
-def verify_engines(
-    bundle: ModelBundle, node: NodeEngines, backend: str = "", precision: str = "", *, again: bool = False, quiet: bool = False
-) -> bool:
+def verify_engines(bundle: ModelBundle, node: NodeEngines, wanted: Wanted, *, quiet: bool = False) -> bool:
     """Verify the engines of a model that are here, with a progress bar.
 
     Args:
         bundle: The model.
         node: How this node runs engines.
-        backend: Only this one; empty: all. One that is named has to be here.
-        precision: Only this one; empty: all.
-        again: Verify also what has a record.
+        wanted: Which engines.
         quiet: Show no progress.
 
     Returns:
@@ -80,18 +92,20 @@ def verify_engines(
     Raises:
         ModelError: the model names no such engine, or its reference fails.
     """
-    wanted = [s for s in engine_standings(bundle, node) if backend in ("", s.candidate.engine.backend)]
-    wanted = [s for s in wanted if precision in ("", s.candidate.engine.precision)]
-    if not wanted:
-        raise ModelError(f"{bundle.manifest.name} names no engine {backend} {precision}".rstrip(), hint="engines of model.yaml says which.")
+    named = [s.candidate.engine for s in engine_standings(bundle, node)]
+    engines = [e for e in named if wanted.backend in ("", e.backend) and wanted.precision in ("", e.precision)]
+    if not engines:
+        raise ModelError(
+            f"{bundle.manifest.name} names no engine {wanted.backend} {wanted.precision}; it names {', '.join(map(str, named))}",
+            hint="engines.backends and engines.precisions of model.yaml say where a model may run.",
+        )
     good = True
     with _progress(node, quiet=quiet) as shown:
-        for standing in wanted:
-            engine = standing.candidate.engine
+        for engine in engines:
             try:
-                record = verify_engine(bundle, engine.backend, engine.precision, shown, again=again)
+                record = verify_engine(bundle, engine.backend, engine.precision, shown, again=wanted.again)
             except EngineUnavailableError as error:
-                good = good and not backend
+                good = good and not wanted.backend
                 if not quiet:
                     typer.echo(f"{engine}: {error}", err=True)
                 continue
@@ -211,7 +225,4 @@ def _standing_as_json(standing: Standing, choice: Choice | None) -> Mapping[str,
 
 def _finite(values: Mapping[str, float | None]) -> Mapping[str, float | str | None]:
     """JSON has no infinity."""
-    return {name: str(value) if value in _INFINITE else value for name, value in values.items()}
-
-
-_INFINITE: Iterable[float] = (float("inf"), float("-inf"))
+    return {name: value if value is None or math.isfinite(value) else str(value) for name, value in values.items()}

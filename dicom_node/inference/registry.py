@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from dicom_node.errors import ModelError
@@ -11,6 +11,22 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.model import Model
 from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
+
+
+def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
+    """Put a bundle's steps around its networks.
+
+    Args:
+        bundle: Checked bundle.
+        sessions: Active, by name: `network`, and those of `network.more`; the model closes them.
+
+    Raises:
+        ModelError: the bundle names unknown Python steps.
+    """
+    if bundle.manifest.steps.python is None or not sessions:
+        raise ModelError(f"{bundle.folder}: only Python steps around an ONNX network run")
+    make = cast("Callable[[ModelBundle, Session], Model]", load_python_model(bundle.manifest.steps.python))
+    return make(bundle, sessions["network"])
 
 
 def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
@@ -24,10 +40,9 @@ def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
         ModelError: the engine refuses the network, or the bundle names unknown Python steps.
     """
     network = bundle.manifest.network
-    if bundle.manifest.steps.python is None or network.format.value not in set(NetworkFormat):
+    if network.format.value not in set(NetworkFormat):
         raise ModelError(f"{bundle.folder}: only Python steps around an ONNX network run")
-    make = cast("Callable[[ModelBundle, Session], Model]", load_python_model(bundle.manifest.steps.python))
     file = Network(bundle.network_path, NetworkFormat(network.format.value), network.sha256 or "")
     session = open_session("onnxruntime", "fp32", file, SessionOptions(threads=threads))
     session.activate()
-    return make(bundle, session)
+    return build_model(bundle, {"network": session})

@@ -151,5 +151,3 @@ def _records(node: NodeEngines, found: tuple[Candidate, ...]) -> Mapping[str, Re
     records = Records.open(node.data_dir)
     keys = {c.key.digest: c.key for c in found if c.key is not None}
     return {digest: record for digest, key in keys.items() if (record := records.find(key)) is not None}
-
-

@@ -79,4 +79,3 @@ def _place(backend: str, device: str) -> tuple[str, str]:
     if wanted in names:
         return wanted, ""
     return (CPU, "") if backend in _ON_GPU_FIRST and device == "auto" else (wanted, "no such GPU is here" if names else "no GPU is here")
-

@@ -45,7 +45,9 @@ def read_volume(path: Path) -> Volume:
     except (OSError, ValueError, KeyError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
         raise ModelError(f"{path}: no volume can be read: {type(error).__name__}: {error}") from error
     if values.ndim != 3 or affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise ModelError(f"{path}: values have {values.ndim} axes and the affine shape {affine.shape}; 3 axes and an invertible 4x4 are wanted")
+        raise ModelError(
+            f"{path}: values have {values.ndim} axes and the affine shape {affine.shape}; 3 axes and an invertible 4x4 are wanted"
+        )
     if np.linalg.det(affine[:3, :3]) > 0:  # the slices run against the normal of rows and columns: from the other end they run along it
         values, affine = values[::-1], affine @ _from_the_end(len(values))
     uids = tuple(derive_uid("case-slice", path.name, str(n)) for n in range(len(values)))
@@ -61,13 +63,13 @@ def read_mask(path: Path, images: Images) -> NDArray[np.bool_]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as stored:
-                return np.asarray(stored["mask"] != 0)
+                return np.asarray(stored["mask"] != 0, np.bool_)
         volume = read_volume(path)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise ModelError(f"{path}: no mask can be read: {type(error).__name__}: {error}") from error
     if isinstance(images, Volume) and not np.allclose(volume.affine_lps_mm, images.affine_lps_mm, atol=_SAME_PLACE_MM):
         raise ModelError(f"{path}: the mask lies in another place than the case's images, more than {_SAME_PLACE_MM:g} mm off")
-    return volume.values != 0
+    return np.asarray(volume.values != 0, np.bool_)
 
 
 def _npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
@@ -77,6 +79,8 @@ def _npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 def _nifti(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     image = nibabel.load(path)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage):
+        raise ValueError(f"it is {type(image).__name__}")
     values = np.asarray(image.dataobj, np.float32)
     affine = _LPS_FROM_RAS @ np.asarray(image.affine, np.float64)
     return values.transpose(), affine[:, [2, 1, 0, 3]]

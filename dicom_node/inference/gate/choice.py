@@ -166,7 +166,7 @@ def _standing(subject: Subject, candidate: Candidate, records: Mapping[str, Reco
 
 
 def _falls_to_cpu(standing: Standing, passed: Sequence[Standing]) -> bool:
-    """Tell whether something other than the CPU was preferred. A back end whose library is missing is taken for one that has its own device."""
+    """Tell whether something other than the CPU was preferred."""
     return standing.candidate.device == CPU and any(p.candidate.device != CPU for p in passed)
 
 

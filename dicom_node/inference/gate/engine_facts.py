@@ -52,5 +52,5 @@ def library_versions(backend: str, device: str) -> Mapping[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    found |= {"cuda-driver": gpu.driver for gpu in cuda_devices() if device == f"cuda:{gpu.index}"}
-    return found
+    drivers = [gpu.driver for gpu in cuda_devices() if device == f"cuda:{gpu.index}"]
+    return {**found, "cuda-driver": drivers[0]} if drivers else found

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from dicom_node.domain.frames import Images
 from dicom_node.domain.results import BoxRegion, Finding, ImageRegion, InferenceResult
 from dicom_node.domain.volume import Volume
-from dicom_node.inference.bundle.verification_schema import ExpectedFinding, Expectation
+from dicom_node.inference.bundle.verification_schema import Expectation, ExpectedFinding
 from dicom_node.inference.gate.agreement import Agreement, EvaluationAgreement, MaskAgreement, MeasurementAgreement
 from dicom_node.inference.gate.compare import dice
 from dicom_node.inference.gate.running import Run

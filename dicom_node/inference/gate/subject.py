@@ -46,7 +46,7 @@ class Subject:
     reference: Engine
     engines: tuple[Engine, ...]
     build: Build
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = field(default_factory=Tolerance)
     profiles: Mapping[str, ShapeRange] = field(default_factory=dict)
     window: Shape = ()
 

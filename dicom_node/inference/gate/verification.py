@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from dicom_node.errors import EngineUnavailableError, ModelError
-from dicom_node.inference.gate.agreement import Agreement
 from dicom_node.inference.bundle.verification_schema import Case
+from dicom_node.inference.gate.agreement import Agreement
 from dicom_node.inference.gate.case_files import inside, read_mask
 from dicom_node.inference.gate.case_inputs import CaseInputs, first_images
 from dicom_node.inference.gate.choice import Candidate
@@ -119,13 +119,11 @@ def _run_case(gate: Gate, subject: Subject, case: Case, models: Sequence[Model])
     begin = perf_counter()
     images = gate.case_inputs.load(subject, case)
     runs = [run_model(model, images, gate.now()) for model in models]
-    if len(runs) == 2:
-        agreement, failed, kind = compare_runs(*runs), (), CaseKind.REFERENCE
-    else:
-        first, folder = first_images(images), subject.bundle.folder
-        agreement, failed = check_expectation(runs[0], case.expect, first, lambda name: read_mask(inside(folder, name), first))
-        kind = CaseKind.EXPECTATIONS
-    return CaseRecord(case.name, kind, agreement, failed, perf_counter() - begin)
+    if len(runs) == 2:  # judged when the magnitudes of all cases are known
+        return CaseRecord(case.name, CaseKind.REFERENCE, compare_runs(*runs), (), perf_counter() - begin)
+    first, folder = first_images(images), subject.bundle.folder
+    agreement, failed = check_expectation(runs[0], case.expect, first, lambda name: read_mask(inside(folder, name), first))
+    return CaseRecord(case.name, CaseKind.EXPECTATIONS, agreement, failed, perf_counter() - begin)
 
 
 def _judged(cases: Sequence[CaseRecord], subject: Subject) -> tuple[CaseRecord, ...]:
@@ -151,4 +149,3 @@ def _run_parity(gate: Gate, subject: Subject, candidate: Candidate, reference: C
             found += [dataclasses.replace(case, name=f"{name}, {case.name}") if len(ours) > 1 else case for case in cases]
     gate.on_progress(f"{candidate.engine}: compared", 1.0)
     return tuple(found)
-
