@@ -57,11 +57,13 @@ class CaseKind(StrEnum):
         EXPECTATIONS: The reference with what the bundle says must come out.
         REFERENCE: An engine with the reference, on a case of the bundle.
         PARITY: An engine with the reference, on inputs made for the network's shapes.
+        LOADED: Nothing; of the reference of a model without cases it is only known that it can be loaded.
     """
 
     EXPECTATIONS = "expectations"
     REFERENCE = "reference"
     PARITY = "parity"
+    LOADED = "loaded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,9 @@ def _verify(gate: Gate, subject: Subject, candidate: Candidate, reference: Candi
     begin, generated = perf_counter(), False
     try:
         cases = _run_cases(gate, subject, candidate, reference)
-        generated = not cases
+        generated = not any(_compares(case) for case in cases)
         if generated:
-            cases = _run_parity(gate, subject, candidate, reference)
+            cases += _load_alone(gate, subject, candidate) if candidate.reference else _run_parity(gate, subject, candidate, reference)
     except EngineUnavailableError:
         raise
     except ModelError as error:
@@ -137,6 +137,17 @@ def _judged(cases: Sequence[CaseRecord], subject: Subject) -> tuple[CaseRecord, 
         case if case.kind is CaseKind.EXPECTATIONS else dataclasses.replace(case, failed=case.agreement.within(tolerance, largest))
         for case in cases
     )
+
+
+def _compares(case: CaseRecord) -> bool:
+    """Tell whether a case is more than a refusal, on which any two engines agree."""
+    return case.kind is CaseKind.EXPECTATIONS or case.agreement != Agreement()
+
+
+def _load_alone(gate: Gate, subject: Subject, candidate: Candidate) -> tuple[CaseRecord, ...]:
+    begin = perf_counter()
+    open_model_on(subject, candidate, gate.settings).close()
+    return (CaseRecord("load", CaseKind.LOADED, Agreement(), (), perf_counter() - begin),)
 
 
 def _run_parity(gate: Gate, subject: Subject, candidate: Candidate, reference: Candidate) -> tuple[CaseRecord, ...]:
