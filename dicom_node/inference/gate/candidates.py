@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends import available_backends, open_session
@@ -15,8 +16,8 @@ from dicom_node.inference.gate.subject import Engine, Subject
 _ON_GPU_ONLY = frozenset({"tensorrt"})
 _ON_GPU_FIRST = frozenset({"torch"})
 
-PlanDigest = Callable[[Subject, Engine, str], str]
-"""SHA-256 of the built engine for an engine and device, hexadecimal; empty if none is built, or the back end builds none."""
+PlanDigest = Callable[[Candidate], str]
+"""SHA-256 of an engine's plan, hexadecimal; empty if it is not built yet, or its back end builds none."""
 
 
 def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest | None = None) -> tuple[Candidate, ...]:
@@ -25,7 +26,7 @@ def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest |
     Args:
         subject: The model.
         device: `auto` takes the first GPU for back ends that use one; `cpu` takes none; or `cuda:N`.
-        plan_digest: For back ends that build an engine.
+        plan_digest: Tells the plan of an engine that is built.
     """
     found = [_candidate(subject, engine, device, plan_digest) for engine in subject.engines]
     if not any(candidate.reference for candidate in found):
@@ -46,9 +47,10 @@ def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanD
         precision=engine.precision,
         device=device_name(place),
         versions=library_versions(engine.backend, place),
-        plan=plan_digest(subject, engine, place) if plan_digest else "",
     )
-    return Candidate(engine, place, key, "", reference)
+    candidate = Candidate(engine, place, key, "", reference)
+    plan = plan_digest(candidate) if plan_digest else ""
+    return replace(candidate, key=replace(key, plan=plan)) if plan else candidate
 
 
 def _unusable(subject: Subject, engine: Engine) -> str:

@@ -251,7 +251,7 @@ def test_an_export_that_is_silently_wrong_is_refused(tmp_path: Path, node: NodeE
     folder.mkdir()
     trapped(folder)
     network = {"file": "network.pt", "format": "torchscript", "inputs": {"x": "images"}, "outputs": ["y"]}
-    profile = dict.fromkeys(("min", "opt", "max"), [1, 1, 16, 16])
+    profile = {key: [1, 1, 16, 16] for key in ("min", "opt", "max")}
     engines = {"backends": ["torch"], "precisions": ["fp16", "fp32"], "profiles": {"input": profile}}
     bundle = write_bundle(folder, network=network, engines=engines)
 
