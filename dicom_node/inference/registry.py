@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends import Network, SessionOptions, open_session
 from dicom_node.inference.bundle import ModelBundle
-from dicom_node.inference.models.densitometry import Densitometry
 from dicom_node.inference.model import Model
+from dicom_node.inference.models.densitometry import Densitometry
 from dicom_node.inference.session import Session
 
 _PIPELINES: Mapping[str, Callable[[ModelBundle, Session], Model]] = {"chest-ct-densitometry": Densitometry}
