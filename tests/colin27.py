@@ -50,6 +50,13 @@ def head(orientation: str = "axial") -> Head:
     return Head(np.ascontiguousarray(np.flip(values.transpose(axes), flipped)), _LPS_FROM_RAS @ affine @ turned)
 
 
+def as_axial(mask: np.ndarray, orientation: str) -> np.ndarray:
+    """A mask of one orientation in the slices of the axial one."""
+    canonical = np.flip(mask, [i for i, (_, sign) in enumerate(ORIENTATIONS[orientation]) if sign < 0])
+    canonical = canonical.transpose(np.argsort([axis for axis, _ in ORIENTATIONS[orientation]]))
+    return np.flip(canonical.transpose([axis for axis, _ in ORIENTATIONS["axial"]]), [1, 2])
+
+
 def oblique(degrees: float, spacing_mm: tuple[float, float, float]) -> Head:
     """The head in slices that are tilted about the left-right axis, resampled (linear) at another spacing."""
     source = head()

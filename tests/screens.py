@@ -36,7 +36,7 @@ def noise(rows: int = 256, columns: int = 256, seed: int = 0) -> np.ndarray:
 
 
 def capture(frames: Sequence[np.ndarray], **elements: object) -> Dataset:
-    """A secondary capture of one frame or several; gray or RGB as the arrays are. `elements` replaces header elements, None removes them."""
+    """A secondary capture of one frame or several, gray or RGB; `elements` replaces header elements, None removes them."""
     ds = Dataset()
     several = len(frames) > 1
     ds.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage if several else SecondaryCaptureImageStorage
