@@ -1,4 +1,4 @@
-"""Writes the made-up dose screen of the verification case of burned-in-text: python -m scripts.make_text_case"""
+"""Writes the made-up dose screen of the verification case of burned-in-text: python -m scripts.make_text_case."""
 
 from pathlib import Path
 

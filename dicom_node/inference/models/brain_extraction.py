@@ -110,7 +110,7 @@ class BrainExtraction(Model):
         volume_ml = float(np.count_nonzero(mask)) * head.volume.voxel_ml
         return InferenceResult(
             model=self._identity,
-            finding=self._manifest.finding.to_code(),
+            finding=self._manifest.outputs.finding.to_code(),
             finding_site=None,
             measurements=self._measurements(volume_ml),
             segments=self._segments(mask),
@@ -136,12 +136,12 @@ class BrainExtraction(Model):
 
     def _measurements(self, volume_ml: float) -> tuple[Measurement, ...]:
         return tuple(
-            Measurement(e.id, e.label, e.concept.to_code(), volume_ml, e.unit.to_code(), e.reference_range)
-            for e in self._manifest.measurements
+            Measurement(e.id, e.label, e.concept.to_code(), volume_ml, e.unit.to_code(), e.reference_range, segment=e.segment)
+            for e in self._manifest.outputs.measurements
         )
 
     def _segments(self, mask: brain_grid.Mask) -> tuple[Segment, ...]:
-        entries = self._manifest.segments
+        entries = self._manifest.outputs.segments
         return tuple(Segment(e.id, e.label, mask, e.category.to_code(), e.property_type.to_code(), None, e.color_rgb) for e in entries)
 
 
