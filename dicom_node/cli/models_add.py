@@ -14,7 +14,8 @@ from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath
 from dicom_node.config import load_configuration
 from dicom_node.errors import ModelError
 from dicom_node.inference import load_bundle
-from dicom_node.inference.weights import RECIPE_FILE, Installation, load_recipe
+from dicom_node.inference.weights import RECIPE_FILE, load_recipe
+from dicom_node.inference.weights.install import Installation
 from dicom_node.storage.files import sync_folder
 
 _NAME = r"[a-z0-9][a-z0-9-]{1,63}"

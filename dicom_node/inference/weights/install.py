@@ -153,7 +153,7 @@ class Installation:
         return any(p.key == ORIGIN_KEY and p.value == self._origin(source) for p in properties)
 
     def _origin(self, source: NetworkSource) -> str:
-        """Where a converted network came from and by which recipe; any change of either makes it another."""
+        """Where a converted network came from and by which conversion; any change of either makes it another."""
         package = self.recipe.package
-        how = hashlib.sha256(source.model_dump_json(exclude={"convert": {"sha256"}}).encode()).hexdigest()
-        return f"{package.name} {package.version} {source.member} sha256:{source.sha256} recipe:{how}"
+        how = hashlib.sha256(source.model_dump_json(exclude={"convert": {"parity", "sha256"}}).encode()).hexdigest()
+        return f"{package.name} {package.version} {source.member} sha256:{source.sha256} conversion:{how}"
