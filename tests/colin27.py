@@ -19,8 +19,8 @@ _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ORIENTATIONS = {
     "axial": ((2, 1), (1, -1), (0, -1)),
     "axial from the head down, left side left": ((2, -1), (1, -1), (0, 1)),
-    "sagittal": ((0, -1), (2, -1), (1, -1)),
-    "coronal": ((1, 1), (2, -1), (0, -1)),
+    "sagittal": ((0, 1), (2, -1), (1, -1)),
+    "coronal": ((1, -1), (2, -1), (0, -1)),
 }
 
 
