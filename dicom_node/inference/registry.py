@@ -9,6 +9,7 @@ from typing import cast
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends import Network, NetworkFormat, SessionOptions, open_session
 from dicom_node.inference.bundle import ModelBundle
+from dicom_node.inference.declared import DeclaredModel
 from dicom_node.inference.model import Model
 from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
@@ -22,11 +23,14 @@ def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
         sessions: Active, by name: `network`, and those of `network.more`; the model closes them.
 
     Raises:
-        ModelError: the bundle names unknown Python steps.
+        ModelError: the bundle names unknown Python steps, or declared steps do not fit the network.
     """
-    if bundle.manifest.steps.python is None or not sessions:
-        raise ModelError(f"{bundle.folder}: only Python steps around an ONNX network run")
-    make = cast("Callable[[ModelBundle, Mapping[str, Session]], Model]", load_python_model(bundle.manifest.steps.python))
+    python = bundle.manifest.steps.python
+    if python is None:
+        if not sessions:
+            raise ModelError(f"{bundle.folder}: there is neither a network nor Python steps")
+        return DeclaredModel(bundle, sessions["network"])
+    make = cast("Callable[[ModelBundle, Mapping[str, Session]], Model]", load_python_model(python))
     return make(bundle, sessions)
 
 
@@ -54,7 +58,7 @@ def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
         threads: Threads of the engine; 0 takes all cores.
 
     Raises:
-        ModelError: the engine refuses a network, or the bundle names unknown Python steps.
+        ModelError: the engine refuses a network, the bundle names unknown Python steps, or declared steps do not fit the network.
     """
     options = SessionOptions(threads=threads, repairs=bundle.manifest.network.repairs)
     with ExitStack() as stack:
