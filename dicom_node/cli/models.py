@@ -1,20 +1,17 @@
-"""`models list`."""
+"""`models list`, `models add`."""
 
 from __future__ import annotations
 
 import typer
 
+from dicom_node.cli.models_add import add
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from dicom_node.cli.output import print_json, print_table
 from dicom_node.config import load_configuration
 from dicom_node.inference import find_bundles
 
 app = typer.Typer(no_args_is_help=True, help="Model bundles.")
-
-
-@app.callback()
-def models() -> None:
-    """Group of commands, even while it has one."""
+app.command("add")(add)
 
 
 @app.command("list")
