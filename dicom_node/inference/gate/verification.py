@@ -104,7 +104,7 @@ def _run_cases(gate: Gate, subject: Subject, candidate: Candidate, reference: Ca
     with ExitStack() as stack:
         models = [open_model_on(subject, reference, gate.settings)]
         stack.callback(models[0].close)
-        if candidate is not reference:
+        if not candidate.reference:
             models.append(open_model_on(subject, candidate, gate.settings))
             stack.callback(models[1].close)
         found = []

@@ -94,6 +94,15 @@ def test_openvino_in_single_and_in_half_precision_agrees_and_serves(bundle: Mode
     assert choice == Choice("openvino", "bf16", "cpu", half.digest, generated=False, fallback="")
 
 
+def test_the_reference_asked_for_by_name_is_checked_against_the_expectations(tmp_path: Path, node: NodeEngines) -> None:
+    wrong = {**CASES[1], "expect": {"measurements": {"score": {"value": 20, "within": 1}}}}
+    bundle = write_bundle(tmp_path / "tiny", verification={"cases": [CASES[0], wrong]})
+    record = verify_engine(bundle, "onnxruntime", "fp32", node)
+    assert [case.kind for case in record.cases] == [CaseKind.EXPECTATIONS] * 2
+    assert record.failed == ("ramp: measurement score: 0.859701 1, 20 within 1 is expected",)
+    assert [(m.name, m.reference) for m in record.cases[0].agreement.measurements] == [("measurement volume", 3168)]
+
+
 def test_the_reference_is_recorded_against_the_expectations_before_any_other_engine(bundle: ModelBundle, node: NodeEngines) -> None:
     verify_engine(bundle, "openvino", "fp32", node)
     reference = engine_standings(bundle, node)[-1]
