@@ -98,7 +98,8 @@ def _progress(node: NodeEngines, *, quiet: bool) -> Iterator[NodeEngines]:
         yield node
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1.0)
 
         def show(words: str, share: float) -> None:
