@@ -10,10 +10,10 @@ from dicom_node.config.schema_faults import validated
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 from dicom_node.errors import ModelError
 from dicom_node.inference.bundle.bundle_faults import BundleFaults
-from dicom_node.inference.bundle.file_checks import check_files, network_files
+from dicom_node.inference.bundle.checks import check_manifest
+from dicom_node.inference.bundle.checks.files import check_files, network_files
 from dicom_node.inference.bundle.files import digest_of, file_sha256
 from dicom_node.inference.bundle.manifest import Manifest
-from dicom_node.inference.bundle.manifest_checks import check_manifest
 from dicom_node.inference.bundle.model_bundle import ModelBundle
 from dicom_node.inference.weights import awaits_weights
 
