@@ -36,14 +36,14 @@ _PLAUSIBLE_ML = (700.0, 2300.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Head:
-    """A volume on its way: turned to RAS, with the intensity range that both networks share."""
+    """A volume on its way: turned to RAS, with the intensity range that both networks share; `spent_s` collects the time of the steps."""
 
     volume: Volume
     canonical: Canonical
     values: brain_grid.Floats
     low: np.float32
     high: np.float32
-    seconds: float
+    spent_s: list[float]
 
 
 class BrainExtraction(Model):
@@ -79,22 +79,28 @@ class BrainExtraction(Model):
             if not high > low:
                 raise ModelInputError(f"the images have no contrast: 99 % of the voxels are {low:g}")
             tensor = brain_grid.normalised(small, low, high)[None, None]
-        head = _Head(images, canonical, values, low, high, perf_counter() - begin)
+        head = _Head(images, canonical, values, low, high, [perf_counter() - begin])
         return Prepared(inputs, {"image": tensor}, head, recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
-        """Find the box, then the brain in it; no tensors if there is no box."""
+        """Find the box, then the brain in it.
+
+        Returns:
+            `brain`: bool, on the upright grid; all false if there is no box.
+        """
         head = cast("_Head", prepared.memo)
         begin = perf_counter()
         found = self._sessions["box"].infer(prepared.tensors)["probability"][0, 1]
         box = brain_grid.box_around(brain_grid.largest_component(found > brain_grid.THRESHOLD), head.values.shape)
+        mask = np.zeros(head.values.shape, np.bool_)
         if box is None:
-            return {}
+            return {"brain": mask}
         sampled = nearest(head.values[box], brain_grid.BRAIN_SHAPE)
         tensor = brain_grid.normalised(sampled, head.low, head.high)[None, None]
         brain = self._sessions["network"].infer({"image": tensor})["probability"][0, 1]
-        limits = np.array([(side.start, side.stop) for side in box], np.int64)
-        return {"brain": brain, "box": limits, "seconds": np.array(perf_counter() - begin)}
+        mask[box] = nearest(np.asarray(brain, dtype=np.float32), mask[box].shape) > brain_grid.THRESHOLD
+        head.spent_s.append(perf_counter() - begin)
+        return {"brain": mask}
 
     def conclude(self, prepared: Prepared, outputs: Tensors, now: datetime) -> InferenceResult:
         """Bring the brain back to the source grid and measure it.
@@ -105,8 +111,8 @@ class BrainExtraction(Model):
         head = cast("_Head", prepared.memo)
         begin = perf_counter()
         with prepared.recorder.step("outline", *_PARAMETERS[5:]):
-            mask = self._outline(head, outputs)
-        seconds = head.seconds + float(outputs["seconds"]) + perf_counter() - begin
+            mask = _outline(head, np.asarray(outputs["brain"], dtype=np.bool_))
+        head.spent_s.append(perf_counter() - begin)
         volume_ml = float(np.count_nonzero(mask)) * head.volume.voxel_ml
         return InferenceResult(
             model=self._identity,
@@ -118,21 +124,8 @@ class BrainExtraction(Model):
             warnings=_warnings(mask, head.volume, volume_ml),
             parameters=_PARAMETERS,
             started_at=now,
-            compute_s=seconds,
+            compute_s=sum(head.spent_s),
         )
-
-    def _outline(self, head: _Head, outputs: Tensors) -> brain_grid.Mask:
-        if not outputs:
-            raise ModelInputError("no brain was found in the images", hint="the model is for T1-weighted series of the whole head")
-        box = tuple(slice(int(begin), int(end)) for begin, end in outputs["box"])
-        probability = np.asarray(outputs["brain"], dtype=np.float32)
-        inside = nearest(probability, tuple(side.stop - side.start for side in box)) > brain_grid.THRESHOLD
-        brain = brain_grid.filled(brain_grid.largest_component(inside))
-        if not brain.any():
-            raise ModelInputError("no brain was found in the images", hint="the model is for T1-weighted series of the whole head")
-        mask = np.zeros(head.values.shape, np.bool_)
-        mask[box] = brain
-        return head.canonical.revert(mask)
 
     def _measurements(self, volume_ml: float) -> tuple[Measurement, ...]:
         return tuple(
@@ -143,6 +136,12 @@ class BrainExtraction(Model):
     def _segments(self, mask: brain_grid.Mask) -> tuple[Segment, ...]:
         entries = self._manifest.outputs.segments
         return tuple(Segment(e.id, e.label, mask, e.category.to_code(), e.property_type.to_code(), None, e.color_rgb) for e in entries)
+
+
+def _outline(head: _Head, found: brain_grid.Mask) -> brain_grid.Mask:
+    if not found.any():
+        raise ModelInputError("no brain was found in the images", hint="the model is for T1-weighted series of the whole head")
+    return head.canonical.revert(brain_grid.filled(brain_grid.largest_component(found)))
 
 
 def _warnings(mask: brain_grid.Mask, volume: Volume, volume_ml: float) -> tuple[str, ...]:

@@ -49,13 +49,13 @@ class _Examined:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Search:
-    """What `conclude` needs: the frames that were searched, and how many there are."""
+    """What `conclude` needs: the frames that were searched, and how many there are; `spent_s` collects the time of the steps."""
 
     examined: tuple[_Examined, ...]
     total: int
     too_small: int
     attributes: Attributes
-    seconds: float
+    spent_s: list[float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ class BurnedInText(Model):
         too_small = sum(min(frame.values.shape[:2]) < _SMALLEST_SIDE_PX for frame in given.images.frames)
         with recorder.step("shown", f"frames={len(chosen)} of {total}", _PARAMETERS[0]):
             examined = tuple(_Examined(frame, shown(frame)) for frame in chosen)
-        search = _Search(examined, total, too_small, given.attributes, perf_counter() - begin)
+        search = _Search(examined, total, too_small, given.attributes, [perf_counter() - begin])
         return Prepared(inputs, {}, search, recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
@@ -113,13 +113,13 @@ class BurnedInText(Model):
             found, dropped = self._texts_on(number, examined, search.attributes)
             places += found
             unreadable += dropped
+        search.spent_s.append(perf_counter() - begin)
         return {
             "frame": np.array([p.examined for p in places], np.int64),
             "corners": np.array([p.corners for p in places], np.float64).reshape(-1, 4, 2),
             "confidence": np.array([p.confidence for p in places], np.float64),
             "kind": np.array([_KINDS.index(p.kind) for p in places], np.int64),
             "unreadable": np.array(unreadable),
-            "seconds": np.array(perf_counter() - begin),
         }
 
     def conclude(self, prepared: Prepared, outputs: Tensors, now: datetime) -> InferenceResult:
@@ -142,7 +142,7 @@ class BurnedInText(Model):
             warnings=tuple(_warnings(search, once)),
             parameters=_PARAMETERS,
             started_at=now,
-            compute_s=search.seconds + float(outputs["seconds"]),
+            compute_s=sum(search.spent_s),
             findings=self._findings(once, search.examined),
             evaluations=tuple(self._evaluations(once, search.attributes)),
         )

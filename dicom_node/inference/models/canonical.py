@@ -48,4 +48,4 @@ def nearest(values: NDArray[_Scalar], shape: Sequence[int]) -> NDArray[_Scalar]:
 def _nearest_indices(have: int, want: int) -> NDArray[np.int64]:
     scale = np.float32(have) / np.float32(want)
     at = np.floor((np.arange(want, dtype=np.float32) + np.float32(0.5)) * scale)
-    return np.minimum(at, have - 1).astype(np.int64)
+    return np.asarray(np.minimum(at, have - 1), dtype=np.int64)

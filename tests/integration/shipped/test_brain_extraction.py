@@ -112,4 +112,4 @@ def test_images_without_contrast_or_brain_are_refused(model: Model) -> None:
         model.prepare({"images": model_input(flat)}, StepRecorder())
     prepared = model.prepare({"images": model_input(colin27.head())}, StepRecorder())
     with pytest.raises(ModelInputError, match="no brain was found"):
-        model.conclude(prepared, {}, NOW)
+        model.conclude(prepared, {"brain": np.zeros((181, 217, 181), np.bool_)}, NOW)
