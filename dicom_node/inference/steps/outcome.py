@@ -131,7 +131,7 @@ class OutcomeMaker:
         return np.concatenate(parts)
 
     def _measurement(self, entry: MeasurementEntry) -> Measurement | None:
-        value = self._figure(entry) if is_segment_quantity(entry.of) else self._number(entry)
+        value = self._figure(entry) if entry.segment and is_segment_quantity(entry.of) else self._number(entry)
         if value is None:
             return None
         if not math.isfinite(value):

@@ -180,9 +180,11 @@ class _Check:
             name = f"outputs.measurements {entry.id}"
             if entry.segment and entry.segment not in segments:
                 yield f"{name} describes segment {entry.segment}; segments are {', '.join(sorted(segments)) or 'none'}."
-            elif is_segment_quantity(entry.of):
+            elif is_segment_quantity(entry.of) and (entry.segment or entry.of not in self._states):
                 if not entry.segment:
                     yield f"{name} is {entry.of} of a segment: say which by segment."
+                elif entry.of in self._states:
+                    yield f"{name} is {entry.of}, which is a quantity of segment {entry.segment} and an output: rename the output."
                 elif entry.of == "volume_ml" and self._frames:
                     yield f"{name} is a volume, frames have none."
             elif not entry.of:
