@@ -114,14 +114,3 @@ def load_recipe(folder: Path) -> WeightsRecipe:
         raise ModelError(f"{path}: {faults}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: {error}") from error
-
-
-def awaits_weights(folder: Path) -> bool:
-    """Say whether a bundle's networks are to be fetched by its recipe and are not all there yet; False if it has no readable recipe."""
-    if not (folder / RECIPE_FILE).is_file():
-        return False
-    try:
-        recipe = load_recipe(folder)
-    except ModelError:
-        return False
-    return not all((folder / source.file).is_file() for source in recipe.networks)
