@@ -126,3 +126,9 @@ def test_contrast_thick_slices_and_2d_are_warned_of() -> None:
 def test_burned_in_text_takes_images_and_no_other_objects(modality: str) -> None:
     frames = FrameSet((Frame(np.zeros((64, 64), np.float32), "1.2", 1, None),))
     assert check(TEXT, {"images": ModelInput(frames, {"Modality": (modality,)})}).applies is (modality in IMAGES)
+
+
+@pytest.mark.parametrize("name", ["brain-extraction", "burned-in-text", "chest-ct-densitometry"])
+def test_a_shipped_manifest_has_no_fault_but_networks_that_are_not_fetched_yet(name: str) -> None:
+    faults = read_manifest(ROOT / "config" / "models" / name).faults
+    assert [str(fault) for fault in faults if not fault.message.startswith("no file")] == []
