@@ -134,7 +134,7 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
     """
     configuration = load_configuration(path, rules)
     try:
-        find_bundles(configuration.node.models_dir)
+        find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     except BundleFaults as error:
         raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
