@@ -26,8 +26,6 @@ app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 
 _INDENT = "  "
 ModelsDir = Annotated[Path | None, typer.Option("--models-dir", help="Folder of the bundles; node.yaml is not read then.")]
-
-
 app.command("add")(add)
 app.command("build")(build)
 app.command("engines")(engines)
