@@ -135,7 +135,7 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
     """
     configuration = load_configuration(path, rules)
     try:
-        bundles = find_bundles(configuration.node.models_dir)
+        bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     except BundleFaults as error:
         raise ConfigurationFaults(error.faults) from error
     except ModelError as error:

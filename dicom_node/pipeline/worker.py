@@ -156,7 +156,7 @@ class Worker:
         self._log.error("job_attempt_failed", job=job.id, attempt=job.attempt, state=str(state), reason=reason)
 
     def _model(self, name: str) -> _Loaded:
-        bundle: ModelBundle | None = find_bundles(self._configuration.node.models_dir).get(name)
+        bundle: ModelBundle | None = find_bundles(self._configuration.node.models_dir, self._configuration.bundles_dir).get(name)
         if bundle is None:
             raise ModelError(f"no model bundle is named {name!r}", hint="see `dicom-node models list`")
         loaded = self._loaded.get(name)

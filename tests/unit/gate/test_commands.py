@@ -99,7 +99,7 @@ def test_verify_shows_each_case(models: Path) -> None:
     assert line(done, "onnxruntime fp32 chest").endswith("passed")
     assert line(done, "onnxruntime fp32 ramp").endswith("measurement score: 0.859701 1, 20 within 1 is expected")
     shown = json.loads(dicom_node("models", "verify", "tiny", "--json").out)
-    assert [c["name"] for c in shown["onnxruntime fp32"]] == ["chest", "ramp"]
+    assert [c["name"] for c in shown[0]["cases"]["onnxruntime fp32"]] == ["chest", "ramp"]
     nothing = dicom_node("models", "engines", "tiny")
     assert nothing.code == 1
     assert "Nothing serves: tiny 1.0.0: the reference fails the model's own cases: ramp" in nothing.out
