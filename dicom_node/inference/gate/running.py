@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node.domain.results import InferenceResult
-from dicom_node.errors import ModelError, ModelInputError, VolumeError
+from dicom_node.errors import ModelError, ModelInputError, VolumeError, place_of
 from dicom_node.inference.applicability import check, with_protocol_warnings
 from dicom_node.inference.bundle import Manifest
 from dicom_node.inference.gate.agreement import Agreement
@@ -46,6 +46,8 @@ def run_model(manifest: Manifest, model: Model, inputs: Inputs, now: datetime) -
         return Run(outputs, None, not_analysed=str(error))
     except ModelError as error:
         return Run(outputs, None, failure=str(error))
+    except Exception as error:  # noqa: BLE001 - a model's own steps may raise anything over an engine's outputs: that run has failed
+        return Run(outputs, None, failure=f"{type(error).__name__} in {place_of(error)}")
     return Run(outputs, result, not_analysed="; ".join(result.not_analysed))
 
 

@@ -182,6 +182,25 @@ def test_an_engine_that_refuses_to_load_when_it_is_wanted_gives_way_and_says_so(
     assert "openvino fp32 is not available (it cannot be loaded: the device was lost)" in choice.fallback
 
 
+def test_steps_that_break_on_an_engine_s_outputs_are_its_failure(tmp_path: Path, node: NodeEngines) -> None:
+    class Odd(OnnxRuntimeSession):
+        """Its output has an axis too many."""
+
+        def _activate(self) -> Signature:
+            signature = super()._activate()
+            return replace(signature, outputs={"y": replace(signature.outputs["y"], shape=(None,) * 5)})
+
+        def _infer(self, inputs: Tensors) -> Tensors:
+            return {name: value[:, :, None] for name, value in super()._infer(inputs).items()}
+
+    def open_odd(backend: str, precision: str, network: Network, options: SessionOptions) -> Session:
+        return open_session(backend, precision, network, options) if precision == "fp32" else Odd(network, Precision.FP16, options)
+
+    record, choice = verified(write_bundle(tmp_path / "tiny", **FP16, **WITH_CASES), node, Engine("onnxruntime", "fp16"), open_odd)
+    assert record.failed
+    assert choice.precision == "fp32"
+
+
 def test_an_engine_can_be_left_out_with_a_reason(bundle: ModelBundle, node: NodeEngines) -> None:
     verify_engine(bundle, "openvino", "fp32", node)
     lost = {Engine("openvino", "fp32"): "its process ended", Engine("onnxruntime", "fp32"): "never left out"}
