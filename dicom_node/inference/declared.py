@@ -109,11 +109,10 @@ class DeclaredModel(Model):
         Raises:
             ModelError: the engine failed, or gave what cannot be read.
         """
-        section = self._bundle.manifest.steps.infer
-        way, parameters = _way_of(section)
-        batch = self._form.fixed_batch or section.batch
-        with prepared.recorder.step(way, *parameters, f"batch={batch}", f"device={self._device}"):
-            return self._strategy.run(self._session, self._form, prepared.tensors, prepared.recorder.progress)
+        strategy, fixed = self._strategy, self._form.fixed_batch
+        written = (*strategy.parameters(), *(() if fixed is None else (f"batch_of_network={fixed}",)))
+        with prepared.recorder.step(_way_of(self._bundle.manifest.steps.infer)[0], *written):
+            return strategy.run(self._session, self._form, prepared.tensors, prepared.recorder.progress)
 
     def conclude(self, prepared: Prepared, outputs: Tensors, now: datetime) -> InferenceResult:
         """Do the steps after the network and read what the manifest names.

@@ -14,6 +14,7 @@ from dicom_node.inference.gate.candidates import candidates
 from dicom_node.inference.gate.case_inputs import CaseInputs
 from dicom_node.inference.gate.choice import Candidate, Choice, Standing, choose, standings
 from dicom_node.inference.gate.opening import EngineSettings, open_model_on
+from dicom_node.inference.gate.plans import build_plans, digest_of, note_beside, plan_makers
 from dicom_node.inference.gate.records import Record, Records
 from dicom_node.inference.gate.subject import Engine, Subject, subject_of
 from dicom_node.inference.gate.verification import Gate, verify
@@ -98,7 +99,7 @@ def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeE
         ModelError: the model does not name this engine, or its reference fails.
     """
     subject = subject_of(bundle)
-    found = candidates(subject, node.device)
+    found = _candidates(subject, node, {})
     named = [c for c in found if c.engine == Engine(backend, precision)]
     if not named:
         raise ModelError(
@@ -106,8 +107,14 @@ def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeE
             hint="engines.backends and engines.precisions of model.yaml say where a model may run.",
         )
     gate = Gate(Records.open(node.data_dir), node.settings(), CaseInputs(read_folder), on_progress=node.on_verify)
-    reference = next(c for c in found if c.reference)
-    return verify(gate, subject, named[0], reference, again=again)
+    reference, wanted = next(c for c in found if c.reference), named[0]
+    if not wanted.unavailable:
+        build_plans(subject, wanted, node.settings())  # what the builder refuses fails again below, and is recorded with its words
+        wanted = next(c for c in _candidates(subject, node, {}) if (c.engine, c.device) == (wanted.engine, wanted.device))
+    record = verify(gate, subject, wanted, reference, again=again)
+    if record.key.plan:
+        note_beside(plan_makers(subject, wanted, node.settings()), record)
+    return record
 
 
 def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, ...]:
@@ -143,7 +150,7 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
 def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:
     return tuple(
         replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c
-        for c in candidates(subject, node.device)
+        for c in candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
     )
 
 

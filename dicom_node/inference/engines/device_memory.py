@@ -113,10 +113,13 @@ class DeviceMemory:
         self._context.detach()
 
     def _allocate(self, name: str, size_bytes: int) -> _Buffer:
+        host = None
         try:
             host = self._cuda.pagelocked_empty(size_bytes, np.uint8)
             return _Buffer(host, self._cuda.mem_alloc(size_bytes), size_bytes)
         except self._cuda.MemoryError as error:
+            if host is not None:
+                host.base.free()
             raise ModelError(
                 f"the GPU has no {size_bytes} bytes for {name}: {error}", hint="Smaller batches or windows need less."
             ) from error

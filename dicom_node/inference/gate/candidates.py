@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends import available_backends, open_session
+from dicom_node.inference.backends import Availability, available_backends, open_session
 from dicom_node.inference.engines.probe import cuda_devices
 from dicom_node.inference.gate.choice import Candidate
 from dicom_node.inference.gate.engine_facts import CPU, device_name, library_versions
@@ -15,8 +16,8 @@ from dicom_node.inference.gate.subject import Engine, Subject
 _ON_GPU_ONLY = frozenset({"tensorrt"})
 _ON_GPU_FIRST = frozenset({"torch"})
 
-PlanDigest = Callable[[Subject, Engine, str], str]
-"""SHA-256 of the built engine for an engine and device, hexadecimal; empty if none is built, or the back end builds none."""
+PlanDigest = Callable[[Candidate], str]
+"""SHA-256 of an engine's plan, hexadecimal; empty if it is not built yet, or its back end builds none."""
 
 
 def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest | None = None) -> tuple[Candidate, ...]:
@@ -25,18 +26,19 @@ def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest |
     Args:
         subject: The model.
         device: `auto` takes the first GPU for back ends that use one; `cpu` takes none; or `cuda:N`.
-        plan_digest: For back ends that build an engine.
+        plan_digest: Tells the plan of an engine that is built.
     """
-    found = [_candidate(subject, engine, device, plan_digest) for engine in subject.engines]
+    backends = available_backends()
+    found = [_candidate(subject, engine, device, backends) for engine in subject.engines]
     if not any(candidate.reference for candidate in found):
-        found.append(_candidate(subject, subject.reference, CPU, plan_digest))
-    return tuple(found)
+        found.append(_candidate(subject, subject.reference, CPU, backends))
+    return tuple(_with_plan(candidate, plan_digest) if plan_digest else candidate for candidate in found)
 
 
-def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanDigest | None) -> Candidate:
+def _candidate(subject: Subject, engine: Engine, device: str, backends: Mapping[str, Availability]) -> Candidate:
     place, missing = _place(engine.backend, device)
     reference = engine == subject.reference and place == CPU
-    missing = missing or _unusable(subject, engine)
+    missing = missing or _unusable(subject, engine, backends)
     if missing:
         return Candidate(engine, place, None, missing, reference)
     key = EngineKey(
@@ -46,16 +48,19 @@ def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanD
         precision=engine.precision,
         device=device_name(place),
         versions=library_versions(engine.backend, place),
-        plan=plan_digest(subject, engine, place) if plan_digest else "",
     )
     return Candidate(engine, place, key, "", reference)
 
 
-def _unusable(subject: Subject, engine: Engine) -> str:
+def _with_plan(candidate: Candidate, plan_digest: PlanDigest) -> Candidate:
+    return replace(candidate, key=replace(candidate.key, plan=plan_digest(candidate))) if candidate.key else candidate
+
+
+def _unusable(subject: Subject, engine: Engine, backends: Mapping[str, Availability]) -> str:
     """Why a back end cannot take a model's networks here; empty if it can, as far as can be told without loading them."""
     if not subject.networks:
         return ""
-    availability = available_backends().get(engine.backend)
+    availability = backends.get(engine.backend)
     if availability is None:
         return "this version of the node does not have it"
     if not availability.usable:

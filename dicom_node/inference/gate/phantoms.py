@@ -148,9 +148,10 @@ class Ellipsoids(Phantom):
 
 
 class LungPhantom(Phantom):
-    """A chest in Hounsfield units: body, a larger right and a smaller left lung, a trachea, and emphysema in the right lung.
+    """A chest in Hounsfield units: body, a larger right and a smaller left lung, trachea and main bronchi, and emphysema in the right lung.
 
-    The lungs are two ellipsoids of radii 55 x 85 x 100 mm and 45 x 75 x 90 mm, 1958 mL and 1272 mL, without voxels outside of the images.
+    The lungs are two ellipsoids of radii 55 x 85 x 100 mm and 45 x 75 x 90 mm, 1958 mL and 1272 mL; the bronchi take a few mL of them.
+    The emphysema is one of 20 x 25 x 30 mm, 63 mL.
     """
 
     size: tuple[Count, Count, Count] = (48, 64, 64)
@@ -167,6 +168,7 @@ class LungPhantom(Phantom):
         lungs = _in_ellipsoid(place, (-70, 0, 0), (55, 85, 100)) | _in_ellipsoid(place, (70, 0, 0), (45, 75, 90))
         values[lungs] = self.lung
         values[np.broadcast_to((x**2 + (y - 10) ** 2 < 11**2) & (z > 25), self.size)] = self.air
+        values[np.broadcast_to(((y - 10) ** 2 + (z - 30) ** 2 < 8**2) & (abs(x) < 35), self.size)] = self.air
         values[lungs & _in_ellipsoid(place, (-80, -20, 25), (20, 25, 30))] = self.emphysema
         return values
 

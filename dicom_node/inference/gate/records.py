@@ -17,11 +17,12 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dicom_node.errors import StorageError
+from dicom_node.inference.engines.signing import Signer
 from dicom_node.inference.gate.agreement import Agreement, Tolerance
-from dicom_node.inference.gate.seal import Seal
 from dicom_node.storage.files import write_durably
 
 _SUFFIX = ".json"
+_PURPOSE = "gate record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Record:
     @property
     def digest(self) -> str:
         """SHA-256 over all of it, hexadecimal: what a trace names as `verified`."""
-        return hashlib.sha256(_canonical(json.loads(_RECORDS.dump_json(self)))).hexdigest()
+        return hashlib.sha256(_canonical(as_json(self))).hexdigest()
 
 
 _KEYS = TypeAdapter(EngineKey)
@@ -125,21 +126,22 @@ class Records:
     """
 
     folder: Path
-    seal: Seal = field(repr=False)
+    signer: Signer = field(repr=False)
 
     @classmethod
     def open(cls, data_dir: Path) -> Records:
-        """Open the records of a node; the folder and the signing key are made if missing.
+        """Open the records of a node; the folder and the key that signs engines and records are made if missing.
 
         Raises:
-            StorageError: neither can be made.
+            StorageError: they cannot be made.
+            ModelError: others than the node can read the key.
         """
-        folder = data_dir / "engines" / "records"
+        engines = data_dir / "engines"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            (engines / "records").mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls(engines / "records", Signer.of_folder(engines))
         except OSError as error:
-            raise StorageError(f"{folder}: cannot be made: {error.strerror}", hint="check owner of data_dir") from error
-        return cls(folder, Seal.open(data_dir / "engines" / "records.key"))
+            raise StorageError(f"{engines}: records cannot be kept here: {error.strerror}", hint="check owner of data_dir") from error
 
     def path(self, key: EngineKey) -> Path:
         """The file of a key."""
@@ -157,8 +159,8 @@ class Records:
             StorageError: disk full or broken; the earlier record stands.
         """
         path = self.path(record.key)
-        content = _canonical(json.loads(_RECORDS.dump_json(record)))
-        whole = json.dumps({"record": json.loads(content), "hmac_sha256": self.seal.of(content)}, indent=1).encode()
+        content = _canonical(as_json(record))
+        whole = json.dumps({"record": json.loads(content), "hmac_sha256": self.signer.sign(_PURPOSE, content)}, indent=1).encode()
         write_durably(path, [whole], partial=path.with_name(f"{path.name}.{os.getpid()}.part"))
         return record.digest
 
@@ -180,11 +182,16 @@ class Records:
         try:
             whole = json.loads(path.read_bytes())
             content = _canonical(whole["record"])
-            if not self.seal.holds(content, str(whole["hmac_sha256"])):
+            if not self.signer.holds(_PURPOSE, content, str(whole["hmac_sha256"])):
                 return None
             return _RECORDS.validate_json(content)
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
             return None  # whatever is no record of ours is none; the engine is then unverified, which is said
+
+
+def as_json(record: Record) -> dict[str, object]:
+    """Write a record as JSON has it; what is infinite or no number becomes text."""
+    return dict(json.loads(_RECORDS.dump_json(record)))
 
 
 def _canonical(value: object) -> bytes:

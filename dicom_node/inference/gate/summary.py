@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from dicom_node.inference.gate.agreement import Agreement
-from dicom_node.inference.gate.records import Record
+from dicom_node.inference.gate.records import CaseRecord, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,20 @@ def figures(record: Record) -> Figures:
     whole = Agreement()
     for case in record.cases:
         whole += case.agreement
+    return _worst(whole)
+
+
+def case_figures(case: CaseRecord) -> Figures:
+    """Take the worst figures of one case."""
+    return _worst(case.agreement)
+
+
+def finite(values: Figures) -> Mapping[str, float | str | None]:
+    """Write figures as JSON can: what is infinite becomes text."""
+    return {name: value if value is None or math.isfinite(value) else str(value) for name, value in asdict(values).items()}
+
+
+def _worst(whole: Agreement) -> Figures:
     arrays = whole.outputs + whole.maps
     return Figures(
         max((a.relative_error for a in arrays), default=None),

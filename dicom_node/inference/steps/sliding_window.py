@@ -11,6 +11,7 @@ import numpy as np
 
 from dicom_node.errors import ModelError, ModelInputError
 from dicom_node.inference.session import Session, Tensors
+from dicom_node.inference.steps.recording import applied_parameters
 from dicom_node.inference.steps.schema import SlidingWindow
 from dicom_node.inference.steps.slabs import Lengths, SlabAccumulator, window_weights
 from dicom_node.inference.steps.strategies import NetworkForm, Progress, Strategy, run_batch
@@ -63,6 +64,10 @@ class Windows(Strategy):
         _close(open_sums, images)
         original = _lengths(shapes.pop())
         return {name: _unpadded(np.stack(group), original) for name, group in images.items()}
+
+    def parameters(self) -> tuple[str, ...]:
+        """See `Strategy.parameters`."""
+        return *applied_parameters(self.step), f"batch={self.batch}", f"device={self.device}"
 
     def smaller(self, form: NetworkForm) -> Strategy | None:
         """Halve the batch; when it is 1, the window, as far as the network takes other sizes."""

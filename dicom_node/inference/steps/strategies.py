@@ -58,6 +58,10 @@ class Strategy(ABC):
         """
 
     @abstractmethod
+    def parameters(self) -> tuple[str, ...]:
+        """Write what is set, as `name=value`."""
+
+    @abstractmethod
     def smaller(self, form: NetworkForm) -> Strategy | None:
         """Give the same way with half the memory in one call of the network, for a device that has run out of it; None: there is none."""
 
@@ -92,6 +96,10 @@ class EachImage(Strategy):
         joined = {name: _joined(pieces) for name, pieces in parts.items()}
         rank = 4 if flat else 5
         return {name: _as_images(a, images, slices) if flat and a.ndim == rank else a for name, a in joined.items()}
+
+    def parameters(self) -> tuple[str, ...]:
+        """See `Strategy.parameters`."""
+        return f"neighbours={self.neighbours}", f"batch={self.batch}"
 
     def smaller(self, form: NetworkForm) -> Strategy | None:
         """Halve the batch."""

@@ -7,6 +7,7 @@ import pytest
 
 from dicom_node.errors import ModelError
 from dicom_node.inference.gate.phantoms import GENERATORS, phantom
+from dicom_node.inference.models.lungs import segment_lungs
 
 ORIENTATIONS = ("axial", "coronal", "sagittal")
 
@@ -55,6 +56,15 @@ def test_lungs_have_the_volume_that_is_documented() -> None:
     volume = phantom("lung-phantom", {}).volume()
     whole_ml = np.count_nonzero(np.isin(volume.values, (-850.0, -970.0))) * volume.voxel_ml
     assert whole_ml == pytest.approx(1958 + 1272, rel=0.01)
+    assert np.count_nonzero(volume.values == -970.0) * volume.voxel_ml == pytest.approx(63, rel=0.05)
+
+
+def test_the_densitometry_model_finds_lungs_and_emphysema_of_the_phantom() -> None:
+    volume = phantom("lung-phantom", {}).volume()
+    lungs = segment_lungs(volume)
+    truth = np.isin(volume.values, (-850.0, -970.0))
+    assert 2 * np.count_nonzero(lungs & truth) / (np.count_nonzero(lungs) + np.count_nonzero(truth)) > 0.97
+    assert np.count_nonzero(lungs & (volume.values == -970.0)) * volume.voxel_ml == pytest.approx(63, rel=0.05)
 
 
 def test_noise_is_that_of_its_seed() -> None:

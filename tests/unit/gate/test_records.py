@@ -5,7 +5,6 @@ import json
 import math
 import os
 import signal
-import stat
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.errors import StorageError
+from dicom_node.errors import ModelError, StorageError
+from dicom_node.inference.engines.signing import Signer
 from dicom_node.inference.gate.agreement import Agreement, ArrayAgreement, MeasurementAgreement, Tolerance
 from dicom_node.inference.gate.records import CaseKind, CaseRecord, EngineKey, Record, Records
-from dicom_node.inference.gate.seal import Seal
 from tests.conftest import ROOT
 
 KEY = EngineKey("b" * 64, {"network.onnx": "n" * 64}, "tensorrt", "fp16", "Test GPU", {"dicom-node": "1", "tensorrt": "11.4"}, "p" * 64)
@@ -104,7 +103,7 @@ def test_whatever_is_no_record_is_none(records: Records, content: bytes) -> None
 
 def test_a_signed_file_of_another_form_is_none(records: Records) -> None:
     content = {"key": 1}
-    signature = records.seal.of(json.dumps(content, separators=(",", ":")).encode())
+    signature = records.signer.sign("gate record", json.dumps(content, separators=(",", ":")).encode())
     records.path(KEY).write_text(json.dumps({"record": content, "hmac_sha256": signature}))
     assert records.find(KEY) is None
 
@@ -156,24 +155,21 @@ def test_a_writer_killed_half_way_leaves_no_record_and_no_lock(records: Records,
     assert records.find(KEY) == record()
 
 
-def test_the_signing_key_is_made_once_and_is_for_the_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "engines" / "key"
-    first = Seal.open(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Seal.open(path) == first
-    assert list(path.parent.iterdir()) == [path]
-    assert first.key.hex() not in repr(first)
+def test_records_and_engines_are_signed_with_one_key_for_different_purposes(records: Records, tmp_path: Path) -> None:
+    records.keep(record())
+    whole = json.loads(records.path(KEY).read_bytes())
+    content = json.dumps(whole["record"], sort_keys=True, separators=(",", ":")).encode()
+    signer = Signer.of_folder(tmp_path / "engines")
+    assert whole["hmac_sha256"] == signer.sign("gate record", content) != signer.sign("plan", content)
 
 
-def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    Seal.open(tmp_path / "key")
-    (tmp_path / "key").chmod(0o640)
-    with pytest.raises(StorageError, match="others may read"):
-        Seal.open(tmp_path / "key")
+def test_a_key_that_others_can_read_is_refused(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "engines" / "signing.key").chmod(0o640)
+    with pytest.raises(ModelError, match="others than the node can read"):
+        Records.open(tmp_path)
 
 
-def test_a_key_cut_short_is_refused(tmp_path: Path) -> None:
-    Seal.open(tmp_path / "key")
-    (tmp_path / "key").write_bytes(b"short")
-    with pytest.raises(StorageError, match="has 5 bytes, 32 are wanted"):
-        Seal.open(tmp_path / "key")
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("in the way")
+    with pytest.raises(StorageError, match="records cannot be kept here"):
+        Records.open(tmp_path)

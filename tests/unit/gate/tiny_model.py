@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +18,8 @@ THING, ML, NO_UNIT = Code("1", "99T", "Thing"), Code("mL", "UCUM", "milliliter")
 
 
 class Tiny(Model):
-    def __init__(self, bundle: ModelBundle, session: Session) -> None:
+    def __init__(self, bundle: ModelBundle, sessions: Mapping[str, Session]) -> None:
+        session = sessions["network"]
         self._identity = bundle.identity(session.backend, session.precision)
         self._session = session
 
