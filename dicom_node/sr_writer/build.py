@@ -18,10 +18,13 @@ from dicom_node.sr_writer.captures import build_captures
 from dicom_node.sr_writer.finish import finish
 from dicom_node.sr_writer.form import DEFAULT_FORM, ObjectKind, ResultForm
 from dicom_node.sr_writer.gate import check_one_patient, check_results
+from dicom_node.sr_writer.key_images import build_key_images
 from dicom_node.sr_writer.parametric_map import build_parametric_map
+from dicom_node.sr_writer.presentation_state import build_presentation_state
 from dicom_node.sr_writer.report import build_report
 from dicom_node.sr_writer.result_set import ResultSet, result_set_of
 from dicom_node.sr_writer.segmentation import build_segmentation
+from dicom_node.sr_writer.structure_set import build_structure_set
 from dicom_node.sr_writer.words import ENGLISH
 
 
@@ -119,4 +122,16 @@ def _finished(results: ResultSet, kind: ObjectKind, number: int, data_set: pydic
     return ResultObject(kind.value, number, data_set)
 
 
-_FURTHER: tuple[tuple[ObjectKind, Callable[[ResultSet], Iterator[pydicom.Dataset]]], ...] = ((ObjectKind.SC, build_captures),)
+def _build_document(results: ResultSet) -> Iterator[pydicom.Dataset]:
+    from dicom_node.sr_writer.document import build_document  # noqa: PLC0415 - the PDF library takes 0.1 s to load and is seldom wanted
+
+    return build_document(results)
+
+
+_FURTHER: tuple[tuple[ObjectKind, Callable[[ResultSet], Iterator[pydicom.Dataset]]], ...] = (
+    (ObjectKind.SC, build_captures),
+    (ObjectKind.PR, build_presentation_state),
+    (ObjectKind.KO, build_key_images),
+    (ObjectKind.DOC, _build_document),
+    (ObjectKind.RTSTRUCT, build_structure_set),
+)

@@ -82,3 +82,26 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, typef
         return text
     fits = next((n for n in range(len(text), 0, -1) if draw.textlength(text[:n] + "...", font=font) <= width), 0)
     return text[:fits] + "..."
+
+
+def write_legend(draw: ImageDraw.ImageDraw, typeface: Typeface, at: tuple[int, int, int], shown: list[tuple[str, Rgb]]) -> None:
+    """Write labels with their colours in one line; what has no room is counted.
+
+    Args:
+        draw: The page.
+        typeface: Font of the labels.
+        at: Left, top and width, pixels.
+        shown: Labels and colours.
+    """
+    x, top, width = at
+    size, end = 16, x + width
+    font = typeface.sized(size)
+    for number, (label, color) in enumerate(shown):
+        needed = 22 + int(draw.textlength(label, font=font)) + 24
+        last = number == len(shown) - 1
+        if x + needed > end - (0 if last else 40) and number:
+            draw.text((x, top), f"+{len(shown) - number}", QUIET_INK, font)
+            return
+        draw.rectangle((x, top + 2, x + 14, top + 16), fill=color)
+        draw.text((x + 22, top), shortened(draw, label, size, end - x - 24, typeface), INK, font)
+        x += needed

@@ -48,7 +48,9 @@ _NAMES = {
     ObjectKind.DOC: "document",
     ObjectKind.RTSTRUCT: "contours",
 }
-_WITHOUT_BODY_PART = (ObjectKind.SR, ObjectKind.KO)
+_WITHOUT_BODY_PART = (ObjectKind.SR, ObjectKind.KO, ObjectKind.DOC)
+_WITH_LATERALITY = (ObjectKind.SC, ObjectKind.PM, ObjectKind.PR)
+_WITHOUT_CONTENT_DATE = (ObjectKind.PR, ObjectKind.RTSTRUCT)
 _IHE_PROCESSING_ALGORITHM = ("1630", "99IHE", "Processing Algorithm")
 
 
@@ -90,11 +92,12 @@ def finish(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> N
         if keyword in header:
             data_set[keyword] = copy.deepcopy(header[keyword])
     if kind not in _WITHOUT_BODY_PART:
-        _write_body_part(results, data_set)
+        _write_body_part(results, kind, data_set)
     data_set.SeriesDescription = _description(request, kind)
     date, time = request.content_at.strftime("%Y%m%d"), request.content_at.strftime("%H%M%S")
-    data_set.SeriesDate = data_set.ContentDate = date
-    data_set.SeriesTime = data_set.ContentTime = time
+    data_set.SeriesDate, data_set.SeriesTime = date, time
+    if kind not in _WITHOUT_CONTENT_DATE:
+        data_set.ContentDate, data_set.ContentTime = date, time
     data_set.Manufacturer, data_set.ManufacturerModelName = NODE_MANUFACTURER, NODE_MODEL_NAME
     data_set.SoftwareVersions, data_set.DeviceSerialNumber = request.node_version, request.ae_title
     data_set.ContentQualification = "PRODUCT" if request.result.model.stage is Stage.CLEARED else "RESEARCH"
@@ -114,7 +117,7 @@ def _description(request: BuildRequest, kind: ObjectKind) -> str:
     return f"AI {request.result.model.title[: 64 - fixed]} {_NAMES[kind]}{revision}{suffix}"
 
 
-def _write_body_part(results: ResultSet, data_set: pydicom.Dataset) -> None:
+def _write_body_part(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> None:
     """Copy Body Part Examined and Laterality; an empty Laterality says that the side, if there is one, is not known.
 
     Source: PS3.3 C.7.3.1, Laterality is type 2C for the paired parts of a body.
@@ -126,5 +129,5 @@ def _write_body_part(results: ResultSet, data_set: pydicom.Dataset) -> None:
     side = sides.pop() if len(sides) == 1 else ""
     if side in ("R", "L"):
         data_set.Laterality = side
-    elif not data_set.get("BodyPartExamined"):
+    elif not data_set.get("BodyPartExamined") and kind in _WITH_LATERALITY:
         data_set.Laterality = ""

@@ -63,7 +63,7 @@ def check_results(source: Sequence[pydicom.Dataset], results: Sequence[pydicom.D
     Raises:
         PatientMismatchError: naming the object and the element.
     """
-    allowed = {str(d.SOPInstanceUID) for d in (*source, *results)} | set(predecessors)
+    allowed = {str(d.SOPInstanceUID) for d in (*source, *results)} | {str(source[0].StudyInstanceUID), *predecessors}  # a structure set's
     frames = {str(d.get("FrameOfReferenceUID") or "") for d in source}
     for data_set in results:
         name = data_set.get("Modality", "result")

@@ -10,13 +10,14 @@ from PIL import Image, ImageDraw
 
 from dicom_node.domain.results import ParametricMap
 from dicom_node.sr_writer.content import SentenceKind
-from dicom_node.sr_writer.drawing import BACKGROUND, INK, PAGE, QUIET_INK, WARNING, Pixels, Rgb, fitted, shortened
+from dicom_node.sr_writer.drawing import BACKGROUND, INK, PAGE, QUIET_INK, WARNING, Pixels, Rgb, fitted, shortened, write_legend
 from dicom_node.sr_writer.lines import unit_label
 from dicom_node.sr_writer.marked_frames import drawn_on, finding_label, frame_picture, marked_frame
 from dicom_node.sr_writer.result_set import ResultSet
 from dicom_node.sr_writer.slices import chosen_slices, marked_pixels
 
 _FOOTER = 62
+_LEGEND = (16, PAGE - 52, PAGE - 32)
 _TILES = (5, 4)
 _MAP_PAGES = 3
 _RAMP = np.array([(0, 0, 80), (0, 90, 200), (0, 200, 160), (240, 220, 40), (230, 60, 20)], np.float64)
@@ -60,23 +61,10 @@ def _frame_page(results: ResultSet, index: int) -> Pixels:
     shown += [(h.label, h.color_rgb) for h in result.highlights if h.mask[index].any()]
     labels = {drawn.label: drawn.color for drawn in drawn_on(results, index) if drawn.label}
     whole = [(finding_label(g), INK) for g in results.page_content.findings if g.place is None]
-    _write_legend(results, draw, [*shown, *labels.items(), *whole])
+    write_legend(draw, results.typeface, _LEGEND, [*shown, *labels.items(), *whole])
     key = "slice_of" if results.source.volume is not None else "frame_of"
     _write_footer(results, draw, results.page_words(key, number=index + 1, count=len(results.source.frames)))
     return np.asarray(page)
-
-
-def _write_legend(results: ResultSet, draw: ImageDraw.ImageDraw, shown: list[tuple[str, Rgb]]) -> None:
-    x, size = 16, 16
-    font = results.typeface.sized(size)
-    for number, (label, color) in enumerate(shown):
-        width = int(draw.textlength(label, font=font))
-        if x + 22 + width > PAGE - 60 and number < len(shown) - 1:
-            draw.text((x, PAGE - 52), f"+{len(shown) - number}", QUIET_INK, font)
-            return
-        draw.rectangle((x, PAGE - 50, x + 14, PAGE - 36), fill=color)
-        draw.text((x + 22, PAGE - 52), shortened(draw, label, size, PAGE - x - 30, results.typeface), INK, font)
-        x += 22 + width + 24
 
 
 def _write_footer(results: ResultSet, draw: ImageDraw.ImageDraw, what: str) -> None:
@@ -116,7 +104,8 @@ def _overview_page(results: ResultSet, indices: list[int]) -> Pixels:
         page.paste(tile, (x + (width - tile.width) // 2, y + (height - tile.height) // 2))
         draw.text((x + 4, y + 2), str(index + 1), INK, results.typeface.sized(13))
     result = results.request.result
-    _write_legend(results, draw, [(s.label, s.color_rgb) for s in result.segments] + [(h.label, h.color_rgb) for h in result.highlights])
+    shown = [(s.label, s.color_rgb) for s in result.segments] + [(h.label, h.color_rgb) for h in result.highlights]
+    write_legend(draw, results.typeface, _LEGEND, shown)
     _write_footer(results, draw, results.page_words("overview", shown=len(indices), count=len(results.source.frames)))
     return np.asarray(page)
 
@@ -142,9 +131,8 @@ def _map_page(results: ResultSet, shown: ParametricMap, index: int) -> Pixels:
     font = results.typeface.sized(13)
     draw.text((PAGE - 12, 42), f"{high:.4g}", INK, font, anchor="ra")
     draw.text((PAGE - 12, 364), f"{low:.4g}", INK, font, anchor="ra")
-    _write_legend(
-        results, draw, [(results.page_words("map_legend", label=shown.label, unit=unit_label(shown.unit.value)).rstrip(", "), INK)]
-    )
+    legend = results.page_words("map_legend", label=shown.label, unit=unit_label(shown.unit.value)).rstrip(", ")
+    write_legend(draw, results.typeface, _LEGEND, [(legend, INK)])
     _write_footer(results, draw, results.page_words("slice_of", number=index + 1, count=len(results.source.frames)))
     return np.asarray(page)
 

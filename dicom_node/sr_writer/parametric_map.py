@@ -52,9 +52,13 @@ def build_parametric_map(results: ResultSet, shown: ParametricMap, number: int) 
         device_serial_number=request.ae_title,
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        window_center=(low + high) / 2,
-        window_width=high - low,
+        voi_lut_transformations=[_window(low, high)],
         content_label=f"AI_MAP_{number}",
         content_description=shown.label[:64],
         contributing_equipment=[equipment(request)],
     )
+
+
+def _window(low: float, high: float) -> highdicom.VOILUTTransformation:
+    """Show all values; the linear function is defined for widths of 1 and more only. Source: PS3.3 C.11.2.1.3.2."""
+    return highdicom.VOILUTTransformation((low + high) / 2, high - low, voi_lut_function="LINEAR_EXACT")

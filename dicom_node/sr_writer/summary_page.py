@@ -22,6 +22,7 @@ from dicom_node.sr_writer.drawing import (
     shortened,
     windowed,
     wrapped,
+    write_legend,
 )
 from dicom_node.sr_writer.lines import Line, LineKind, report_lines, unit_label
 from dicom_node.sr_writer.marked_frames import marked_frame
@@ -53,7 +54,12 @@ def summary_page(results: ResultSet) -> Pixels:
     _draw_notes(results, draw, notes, (below + 8, end))
     for number, picture in enumerate(pictures):
         page.paste(picture, (_MARGIN + number * (PAGE - _MARGIN) // 2, _PICTURE_TOP))
-    draw.text((_MARGIN, PAGE - 28), f"{model.manufacturer}, {model.backend} {model.precision}", QUIET_INK, results.typeface.sized(14))
+    engine, small = f"{model.manufacturer}, {model.backend} {model.precision}", results.typeface.sized(14)
+    draw.text((PAGE - _MARGIN, PAGE - 30), engine, QUIET_INK, small, anchor="ra")
+    if pictures:
+        left = PAGE - 3 * _MARGIN - int(draw.textlength(engine, font=small))
+        segments = [(s.label, s.color_rgb) for s in results.request.result.segments if s.mask.any()]
+        write_legend(draw, results.typeface, (_MARGIN, PAGE - 32, left), segments)
     return np.asarray(page)
 
 
@@ -92,9 +98,10 @@ def _draw_rows(results: ResultSet, draw: ImageDraw.ImageDraw, rows: list[Line], 
 
 def _draw_cells(results: ResultSet, draw: ImageDraw.ImageDraw, row: Line, y: int) -> None:
     room = (_COLUMNS[1] if row.value else PAGE - _MARGIN) - _COLUMNS[0] - 8
-    draw.text((_COLUMNS[0], y), shortened(draw, row.text, 19, room, results.typeface), INK, results.typeface.sized(19))
+    base, font = y + 19, results.typeface.sized(19)  # on one base line, whatever the font's height
+    draw.text((_COLUMNS[0], base), shortened(draw, row.text, 19, room, results.typeface), INK, font, anchor="ls")
     room = (_COLUMNS[2] if row.note else PAGE - _MARGIN) - _COLUMNS[1] - 8
-    draw.text((_COLUMNS[1], y), shortened(draw, row.value, 19, room, results.typeface), INK, results.typeface.sized(19))
+    draw.text((_COLUMNS[1], base), shortened(draw, row.value, 19, room, results.typeface), INK, font, anchor="ls")
 
 
 def _draw_notes(results: ResultSet, draw: ImageDraw.ImageDraw, notes: list[Line], between: tuple[int, int]) -> None:
