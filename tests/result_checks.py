@@ -12,8 +12,18 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_node.sr_writer import ResultObject
+from tests.result_sources import MadeSource
 
 TOOLS = Path(sys.executable).parent
+
+
+def reopened(source: MadeSource, folder: Path) -> tuple[MadeSource, list[Path]]:
+    """The source as a node has it: written and read back."""
+    folder.mkdir()
+    paths = [folder / f"{n:03d}.dcm" for n in range(len(source.data_sets))]
+    for ds, path in zip(source.data_sets, paths, strict=True):
+        ds.save_as(path, enforce_file_format=True)
+    return MadeSource(source.name, [pydicom.dcmread(p) for p in paths], source.images), paths
 
 
 def saved(objects: Sequence[ResultObject], folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -195,8 +196,9 @@ def _sentences(draft: Draft, outcome: Outcome) -> list[Sentence]:
         earlier = request.predecessors[0].revision
         sentences.append(Sentence(SentenceKind.REPLACES, words("replaces", earlier=earlier, revision=request.key.revision)))
     sentences += [Sentence(SentenceKind.WARNING, text) for text in result.warnings]
-    sentences.append(Sentence(SentenceKind.INTENDED_USE, words("intended_use", text=model.intended_use)))
     measured = [*result.measurements, *(m for f in result.findings for m in f.measurements)]
+    sentences += [Sentence(SentenceKind.WARNING, words("no_value", label=m.label)) for m in measured if not math.isfinite(m.value)]
+    sentences.append(Sentence(SentenceKind.INTENDED_USE, words("intended_use", text=model.intended_use)))
     ranges = [words("reference_range", label=m.label, range=m.reference_range) for m in measured if m.reference_range]
     sentences += [Sentence(SentenceKind.RANGE, text) for text in dict.fromkeys(ranges)]
     return [*sentences, *(Sentence(SentenceKind.NOTE, text) for text in (*draft.notes, *_header_notes(draft)))]

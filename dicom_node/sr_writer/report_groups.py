@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom
 import numpy as np
-import pydicom
 from highdicom import sr
 from pydicom.sr.codedict import codes
 
@@ -29,7 +28,6 @@ MeasurementGroup = (
 _DECIMALS = 4
 _CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 _PERCENT = Code("%", "UCUM", "Percent")
-_NO_NUMBER = Code("114000", "DCM", "Not a number")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +54,7 @@ class GroupWriter:
             "finding_type": concept(group.finding),
             "finding_sites": [sr.FindingSite(concept(group.site))] if group.site else None,
             "algorithm_id": sr.AlgorithmIdentification(result.model.title, result.model.version, parameters=list(result.parameters)),
-            "measurements": [*map(_measurement, group.numbers), *_certainty(group)],
+            "measurements": [*(_measurement(n) for n in group.numbers if math.isfinite(n.value)), *_certainty(group)],
             "qualitative_evaluations": [sr.QualitativeEvaluation(concept(a.concept), concept(a.value)) for a in group.answers],
         }
         planar, volumetric = sr.PlanarROIMeasurementsAndQualitativeEvaluations, sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -103,17 +101,13 @@ def _region(outline: Outline) -> sr.ImageRegion:
 
 
 def _measurement(number: Number) -> sr.Measurement:
-    finite = math.isfinite(number.value)
-    measurement = sr.Measurement(
+    """Write one number; one without a value is a sentence, since common readers fail on an empty Measured Value Sequence."""
+    return sr.Measurement(
         name=concept(number.concept),
-        value=round(number.value, _DECIMALS) if finite else 0.0,
+        value=round(number.value, _DECIMALS),
         unit=concept(number.unit),
-        qualifier=None if finite else concept(_NO_NUMBER),
         derivation=concept(number.derivation) if number.derivation else None,
     )
-    if not finite:
-        measurement[0].MeasuredValueSequence = pydicom.Sequence()  # PS3.3 C.18.1: empty where there is no value, with the reason
-    return measurement
 
 
 def _certainty(group: Group) -> list[sr.Measurement]:

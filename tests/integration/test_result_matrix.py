@@ -20,7 +20,7 @@ from dicom_node.domain.results import InferenceResult
 from dicom_node.domain.volume import Volume
 from dicom_node.sr_writer import ObjectKind, ResultForm, build_results, read_measurements
 from tests.conftest import ROOT
-from tests.result_checks import contradictions, errors_of, faults_of_report, faults_of_segmentation, saved
+from tests.result_checks import contradictions, errors_of, faults_of_report, faults_of_segmentation, reopened, saved
 from tests.result_findings import full_result, request
 from tests.result_sources import SOURCES, STUDY, MadeSource
 
@@ -30,15 +30,6 @@ EVERYTHING = ResultForm(objects=frozenset(ObjectKind))
 KINDS = [kind.value for kind in ObjectKind]
 STUDY_OF_STRUCTURES = f"Error - Missing SOPInstanceUID that was referenced - {STUDY}"
 """A structure set names the study as if it were an instance, as its module asks for."""
-
-
-def reopened(source: MadeSource, folder: Path) -> tuple[MadeSource, list[Path]]:
-    """The source as a node has it: written and read back."""
-    folder.mkdir()
-    paths = [folder / f"{n:03d}.dcm" for n in range(len(source.data_sets))]
-    for ds, path in zip(source.data_sets, paths, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    return MadeSource(source.name, [pydicom.dcmread(p) for p in paths], source.images), paths
 
 
 def few(paths: dict[str, Path]) -> list[Path]:
