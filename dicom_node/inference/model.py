@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,9 +36,14 @@ Inputs = Mapping[str, ModelInput]
 
 @dataclass(slots=True)
 class StepRecorder:
-    """Collects what a run did, in order. One per run; not shared between threads."""
+    """Collects what a run did, in order. One per run; not shared between threads.
+
+    Attributes:
+        on_progress: Told what share of the network's work is done, 0 to 1.
+    """
 
     steps: list[TracedStep] = field(default_factory=list)
+    on_progress: Callable[[float], None] | None = None
 
     @contextmanager
     def step(self, name: str, *parameters: str) -> Iterator[None]:
@@ -48,6 +53,11 @@ class StepRecorder:
             yield
         finally:
             self.steps.append(TracedStep(name, parameters, perf_counter() - begin))
+
+    def progress(self, done: int, of: int) -> None:
+        """Say how many of the network's runs are done, for example patches; cheap enough to say it after each."""
+        if self.on_progress is not None and of > 0:
+            self.on_progress(done / of)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
