@@ -211,6 +211,20 @@ class ModelInputError(ModelError):
     code = "model-input"
 
 
+class EngineUnavailableError(ModelError):
+    """A back end cannot run here now: its library, device or server is missing or does not answer."""
+
+    code = "engine-unavailable"
+    retryable = True
+
+
+class BuildCancelledError(ModelError):
+    """The build of an engine was stopped on request."""
+
+    code = "build-cancelled"
+    retryable = True
+
+
 class ResultError(DicomNodeError):
     """A result object cannot be built or does not hold what it must."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends.onnxruntime_session import OnnxRuntimeSession
+from dicom_node.inference.backends import Network, SessionOptions, open_session
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.densitometry import Densitometry
 from dicom_node.inference.model import Model
@@ -27,6 +27,6 @@ def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
     pipeline = _PIPELINES.get(bundle.manifest.pipeline)
     if pipeline is None:
         raise ModelError(f"{bundle.folder}: pipeline {bundle.manifest.pipeline!r} is unknown; known: {', '.join(_PIPELINES)}")
-    session = OnnxRuntimeSession(bundle.network_path, threads=threads)
+    session = open_session("onnxruntime", "fp32", Network(bundle.network_path), SessionOptions(threads=threads))
     session.activate()
     return pipeline(bundle, session)

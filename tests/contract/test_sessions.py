@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends.onnxruntime_session import OnnxRuntimeSession
+from dicom_node.inference.backends import Network, SessionOptions, open_session
 from dicom_node.inference.session import Session
 from tests.conftest import ROOT
 
 NETWORK = ROOT / "config" / "models" / "chest-ct-densitometry" / "histogram.onnx"
-SESSIONS: list[Callable[[], Session]] = [lambda: OnnxRuntimeSession(NETWORK, threads=1)]
+SESSIONS: list[Callable[[], Session]] = [lambda: open_session("onnxruntime", "fp32", Network(NETWORK), SessionOptions(threads=1))]
 HU = np.array([-1000, -960, -920, -800], np.float32)
 
 pytestmark = pytest.mark.parametrize("make", SESSIONS, ids=["onnxruntime"])

@@ -1,0 +1,1 @@
+"""Around the engines: what devices there are, graphs made ready for them, plans built and kept."""
