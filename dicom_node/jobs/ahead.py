@@ -17,8 +17,15 @@ from dicom_node.jobs.queue import job_from_row
 from dicom_node.storage.tables import JobRow
 
 
-def next_job(session: Session, worker: str, now: datetime, order: QueueOrder) -> Job | None:
-    """Say which job is this worker's next by the order of jobs, leaving out those that others read ahead; writes nothing."""
+def next_job(session: Session, worker: str | None, now: datetime, order: QueueOrder) -> Job | None:
+    """Say which job is next by the order of jobs; writes nothing.
+
+    Args:
+        session: Open transaction.
+        worker: Leaves out what others read ahead; None leaves out nothing, as a claim does.
+        now: Now, UTC.
+        order: The order of jobs.
+    """
     row = look_ahead(session, order, worker, now)
     return None if row is None else job_from_row(row)
 
@@ -44,6 +51,12 @@ def begin(session: Session, job_id: int, worker: str, until: datetime) -> bool:
         return False
     row.begun_until = until
     return True
+
+
+def kept(session: Session, worker: str) -> set[int]:
+    """List the jobs that a worker has reserved or begun and that still wait for it; writes nothing."""
+    found = session.exec(select(JobRow.id).where(JobRow.state == JobState.QUEUED, JobRow.ahead_by == worker))
+    return {job_id for job_id in found if job_id is not None}
 
 
 def release(session: Session, worker: str, job_id: int | None = None) -> None:

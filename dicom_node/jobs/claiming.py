@@ -39,8 +39,8 @@ def take_this(session: Session, job_id: int, worker: str) -> JobRow | None:
     return row
 
 
-def look_ahead(session: Session, order: QueueOrder, worker: str, now: datetime) -> JobRow | None:
-    """Say which job `take_next` would choose, were there none that another worker reads ahead; counts and changes nothing."""
+def look_ahead(session: Session, order: QueueOrder, worker: str | None, now: datetime) -> JobRow | None:
+    """Say which job `take_next` would choose, of those that no other worker reads ahead if one is named; changes nothing."""
     turn = session.exec(select(QueueTurnRow)).first()
     waiting = {w.job_id: (w, row) for w, row in _longest_due(session, now, not_ahead_of=worker)}
     chosen = order.choose([w for w, _ in waiting.values()], turn.stat_in_a_row if turn else 0, now)
@@ -59,7 +59,7 @@ def companions(session: Session, job_id: int, worker: str, now: datetime, limit:
             JobRow.model_digest == first.model_digest,
             col(JobRow.replaces).is_(False),
             col(JobRow.id) != job_id,
-            or_(col(JobRow.ahead_by).is_(None), JobRow.ahead_by == worker),
+            or_(col(JobRow.ahead_by).is_(None), col(JobRow.ahead_by) == worker),
         )
         .order_by(col(JobRow.next_attempt_at), col(JobRow.id))
         .limit(limit)
@@ -92,7 +92,7 @@ def _longest_due(session: Session, now: datetime, *, not_ahead_of: str | None = 
     for priority in Priority:
         statement = due_statement(priority, now)
         if not_ahead_of is not None:
-            mine = or_(col(JobRow.ahead_by).is_(None), JobRow.ahead_by == not_ahead_of)
+            mine = or_(col(JobRow.ahead_by).is_(None), col(JobRow.ahead_by) == not_ahead_of)
             statement = statement.where(mine)
         row = session.exec(statement).first()
         if row is not None:

@@ -7,6 +7,7 @@ Unlike POSIX shared memory it has no name that a killed process could leave behi
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -75,7 +76,7 @@ class Channel:
             if region >= 0:
                 os.close(region)
 
-    def receive(self) -> Any:  # noqa: ANN401 - whatever was sent; the reader matches on the type
+    def receive(self) -> Any:
         """Wait for the next value; its arrays are read-only.
 
         Raises:
@@ -98,10 +99,8 @@ class Channel:
 
     def close(self) -> None:
         """End it for both; a `receive` under way returns."""
-        try:
+        with contextlib.suppress(OSError):  # the other end was faster
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other end was faster
-            pass
         self._socket.close()
 
 
@@ -116,10 +115,11 @@ class _Pickler(pickle.Pickler):
         self._buffers.append(buffer)
         return False
 
-    def reducer_override(self, value: object) -> Any:  # noqa: ANN401 - as pickle defines it
-        if isinstance(value, np.ndarray) and value.nbytes >= _OWN_PLACE_BYTES and not (value.flags.c_contiguous or value.flags.f_contiguous):
-            return np.ascontiguousarray(value).__reduce_ex__(5)  # numpy would put the bytes of such an array into the pickle
-        return NotImplemented
+    def reducer_override(self, value: object) -> Any:
+        """Make arrays contiguous; numpy would put the bytes of others into the pickle."""
+        if not isinstance(value, np.ndarray) or value.nbytes < _OWN_PLACE_BYTES or value.flags.forc:
+            return NotImplemented
+        return np.ascontiguousarray(value).__reduce_ex__(5)
 
 
 def _places(parts: Sequence[memoryview]) -> tuple[list[tuple[int, int]], int]:
@@ -156,7 +156,7 @@ def _receive_head(end: socket.socket) -> tuple[bytes, int | None]:
         raise ChannelClosed("the other end is closed")
     region = descriptors[0] if descriptors else None
     if region is not None:
-        os.set_inheritable(region, False)
+        os.set_inheritable(region, False)  # noqa: FBT003 - takes no keyword
     return head + _receive(end, _HEADER.size - len(head)), region
 
 

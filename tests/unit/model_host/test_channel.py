@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,10 +66,10 @@ def test_large_arrays_lie_in_shared_memory_that_goes_with_the_last_of_them(ends:
 
 def test_no_descriptor_is_left_behind(ends: Ends) -> None:
     passed(ends, np.ones(100_000))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         passed(ends, np.ones(100_000))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_end_of_the_other_process_is_told_from_a_message(ends: Ends) -> None:
