@@ -75,12 +75,11 @@ class LeaseKeeper:
     def _keep(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._due_in_s() <= 0, self._due_in_s() if self._held else None)
-                if self._closed:
-                    return
+                while not self._closed and self._due_in_s() > 0:
+                    self._changed.wait(self._due_in_s() if self._held else None)
                 held = self._held
-                if held is None or self._due_in_s() > 0:
-                    continue
+                if held is None:
+                    return  # closed
                 stage, progress, beat = held.stage, held.progress, monotonic() >= held.beat_at_s
                 held.told, held.told_at_s = (stage, progress), monotonic()
                 if beat:
