@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import TracebackType
 from typing import ClassVar, Self, final
@@ -34,10 +34,15 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs and outputs by name, in the network's order."""
+    """Inputs and outputs by name, in the network's order.
+
+    Attributes:
+        equal: Groups of (input, axis) whose lengths must be the same, for example the batch of two inputs.
+    """
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    equal: tuple[tuple[tuple[str, int], ...], ...] = ()
 
 
 class Session(ABC):
@@ -135,9 +140,13 @@ class Session(ABC):
             raise ModelError(f"inputs are {sorted(inputs)}, the network has {sorted(wanted)}")
         for name, info in wanted.items():
             _check("input", name, inputs[name], info)
+        for group in self._signature.equal:
+            _check_equal(group, inputs)
         outputs = {name: _owned(array, inputs) for name, array in self._infer(inputs).items()}
         if not self._signature.outputs:
-            self._signature = Signature(wanted, {name: TensorInfo(array.dtype, (None,) * array.ndim) for name, array in outputs.items()})
+            self._signature = replace(
+                self._signature, outputs={name: TensorInfo(array.dtype, (None,) * array.ndim) for name, array in outputs.items()}
+            )
         if outputs.keys() != self._signature.outputs.keys():
             raise ModelError(f"outputs are {sorted(outputs)}, the network has {sorted(self._signature.outputs)}")
         for name, info in self._signature.outputs.items():
@@ -216,6 +225,13 @@ def _owned(array: NDArray[np.generic], inputs: Tensors) -> NDArray[np.generic]:
     """Copy what the caller could not keep: read-only or strided memory, or memory of an input."""
     kept = array.flags.writeable and array.flags.c_contiguous and not any(np.may_share_memory(array, given) for given in inputs.values())
     return array if kept else np.array(array, order="C")
+
+
+def _check_equal(group: tuple[tuple[str, int], ...], inputs: Tensors) -> None:
+    lengths = {inputs[name].shape[axis] for name, axis in group}
+    if len(lengths) > 1:
+        words = ", ".join(f"axis {axis} of {name} is {inputs[name].shape[axis]}" for name, axis in group)
+        raise ModelError(f"inputs differ in shape where the network wants one length: {words}")
 
 
 def _check(role: str, name: str, array: NDArray[np.generic], info: TensorInfo) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends import onnxruntime_session
+from dicom_node.inference.backends import onnxruntime_session, openvino_session, torch_session, triton_session
 from dicom_node.inference.backends.availability import Availability
 from dicom_node.inference.backends.onnxruntime_session import OnnxRuntimeSession
+from dicom_node.inference.backends.openvino_session import OpenVinoSession
+from dicom_node.inference.backends.torch_session import TorchSession
+from dicom_node.inference.backends.triton_session import TritonSession
 from dicom_node.inference.network import Network, NetworkFormat, Precision, RemoteModel, SessionOptions, ShapeRange
 from dicom_node.inference.session import Session
 
@@ -23,8 +26,13 @@ __all__ = [
     "open_session",
 ]
 
-_SESSIONS: Mapping[str, type[Session]] = {kind.backend: kind for kind in (OnnxRuntimeSession,)}
-_AVAILABILITY: Mapping[str, Callable[[], Availability]] = {"onnxruntime": onnxruntime_session.availability}
+_SESSIONS: Mapping[str, type[Session]] = {kind.backend: kind for kind in (OnnxRuntimeSession, TorchSession, OpenVinoSession, TritonSession)}
+_AVAILABILITY: Mapping[str, Callable[[], Availability]] = {
+    "onnxruntime": onnxruntime_session.availability,
+    "torch": torch_session.availability,
+    "openvino": openvino_session.availability,
+    "triton": triton_session.availability,
+}
 
 
 def open_session(backend: str, precision: str, network: Network, options: SessionOptions | None = None) -> Session:

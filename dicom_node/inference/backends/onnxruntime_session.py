@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import EngineUnavailableError, ModelError
 from dicom_node.inference.backends.availability import Availability
-from dicom_node.inference.engines.onnx_network import PreparedNetwork, limits_exceeded, prepare, ranks
+from dicom_node.inference.engines.onnx_network import PreparedNetwork, equal_lengths, limits_exceeded, prepare, ranks
 from dicom_node.inference.network import Network, NetworkFormat, Precision, SessionOptions
 from dicom_node.inference.session import Session, Signature, TensorInfo, Tensors
 
@@ -74,10 +74,11 @@ class OnnxRuntimeSession(Session):
         self._engine = self._open(prepared)
         self._bytes = prepared.size_bytes
         inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
-        unknown = ranks(prepared.content) if any(not i.shape for i in (*inputs, *outputs)) else {}
+        unknown = ranks(prepared.model)
         return Signature(
             {i.name: TensorInfo(_dtype(i), _shape(i, unknown)) for i in inputs},
             {o.name: TensorInfo(_dtype(o), _shape(o, unknown)) for o in outputs},
+            equal_lengths(prepared.model),
         )
 
     def _open(self, prepared: PreparedNetwork) -> Any:
@@ -87,13 +88,13 @@ class OnnxRuntimeSession(Session):
         settings.intra_op_num_threads = self.options.threads
         settings.enable_cpu_mem_arena = settings.enable_mem_pattern = self.options.reuse_memory
         settings.log_severity_level = 3
-        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self.network.path.parent))
+        source = str(self.network.path) if prepared.external else prepared.content
         try:
-            engine = onnxruntime.InferenceSession(prepared.content, settings, providers=self._providers(onnxruntime))
+            engine = onnxruntime.InferenceSession(source, settings, providers=self._providers(onnxruntime))
         except EngineUnavailableError:
             raise
         except Exception as error:
-            why = limits_exceeded(prepared.content, _HIGHEST_OPSET, _HIGHEST_IR) or str(error)
+            why = limits_exceeded(prepared.model, _HIGHEST_OPSET, _HIGHEST_IR) or str(error)
             raise ModelError(f"{self.network.path}: ONNX Runtime refuses the network: {why}") from error
         if self.device != "cpu" and "CUDAExecutionProvider" not in engine.get_providers():
             raise EngineUnavailableError(f"ONNX Runtime fell back to the CPU, {self.device} was asked for")
