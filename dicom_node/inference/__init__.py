@@ -2,18 +2,33 @@
 
 from dicom_node.inference.bundle import ModelBundle, find_bundles, load_bundle
 from dicom_node.inference.model import Inputs, Model, ModelInput, StepRecorder
+from dicom_node.inference.pixels import (
+    DecodingLimits,
+    GeometryPolicy,
+    ReadImages,
+    frame_set_from_instances,
+    images_from_instances,
+    read_instances,
+    to_hounsfield,
+    volume_from_instances,
+)
 from dicom_node.inference.registry import open_model
-from dicom_node.inference.volume import read_instances, volume_from_instances
 
 __all__ = [
+    "DecodingLimits",
+    "GeometryPolicy",
     "Inputs",
     "Model",
     "ModelBundle",
     "ModelInput",
+    "ReadImages",
     "StepRecorder",
     "find_bundles",
+    "frame_set_from_instances",
+    "images_from_instances",
     "load_bundle",
     "open_model",
     "read_instances",
+    "to_hounsfield",
     "volume_from_instances",
 ]

@@ -10,10 +10,9 @@ import pytest
 
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError, PixelError, VolumeError
-from dicom_node.inference import ModelInput, load_bundle, open_model, volume_from_instances
+from dicom_node.inference import ModelInput, load_bundle, open_model, to_hounsfield, volume_from_instances
 from dicom_node.inference.histogram_graph import build_histogram_graph
 from dicom_node.inference.lungs import segment_lungs
-from dicom_node.inference.volume import to_hounsfield
 from tests.conftest import ROOT
 from tests.phantoms import chest_series, chest_values
 
