@@ -28,7 +28,7 @@ from dicom_node.config import (
 )
 from dicom_node.config.rules_diff import RulesDiff, compare_rules
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
-from dicom_node.inference import find_bundles
+from dicom_node.inference import BundleFaults, find_bundles
 from dicom_node.ops.counters import forget_process
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
@@ -130,11 +130,13 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
         rules: In place of the rules file that it names.
 
     Raises:
-        ConfigurationFaults: every fault of the files, or the fault of a bundle.
+        ConfigurationFaults: every fault of the files and of the bundles.
     """
     configuration = load_configuration(path, rules)
     try:
         find_bundles(configuration.node.models_dir)
+    except BundleFaults as error:
+        raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
     return configuration

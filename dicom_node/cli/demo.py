@@ -85,7 +85,7 @@ def _run(console: Console, node: DemoNode, paths: list[Path], output: Path) -> N
 def _print_report(console: Console, node: DemoNode) -> None:
     objects = node.archived_objects()
     report = read_measurements(objects["SR"][0])
-    entries = load_bundle(bundled_models() / MODEL).manifest.measurements
+    entries = load_bundle(bundled_models() / MODEL).manifest.outputs.measurements
     table = Table(title="Report as the archive has it (TID 1500)", title_justify="left")
     for column in ("Measurement", "Value", "Unit", "Reference range"):
         table.add_column(column, justify="right" if column == "Value" else "left")

@@ -9,7 +9,7 @@ from pathlib import Path
 from dicom_node.config.cases_schema import CasesFile, RuleCase, prior_names, series_names
 from dicom_node.config.faults import ConfigurationFaults, Fault
 from dicom_node.config.faults import known as known_names
-from dicom_node.config.loader import validated
+from dicom_node.config.schema_faults import validated
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 from dicom_node.domain.rules import Rule
 

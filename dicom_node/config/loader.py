@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
 from dicom_node.config.faults import ConfigurationFaults, Fault, known
@@ -20,12 +16,9 @@ from dicom_node.config.model import Configuration
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
-from dicom_node.config.section import Section
-from dicom_node.config.several_faults import THOROUGH
+from dicom_node.config.schema_faults import validated
 from dicom_node.config.sources_check import check_sources, check_sources_of_rules, with_absolute_sources
 from dicom_node.config.yaml_lines import YamlFile, parse_text, parse_yaml
-
-_Schema = TypeVar("_Schema", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,46 +124,6 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     return with_absolute_sources(with_absolute_arrivals(node, folder), folder).model_copy(
         update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths}
     )
-
-
-def validated(schema: type[_Schema], source: YamlFile | None, faults: list[Fault]) -> _Schema | None:
-    """Read a parsed file by its schema; on failure add every fault and return None."""
-    if source is None:
-        return None
-    try:
-        return schema.model_validate(source.content, context=THOROUGH)
-    except ValidationError as error:
-        faults.extend(_fault(schema, source, detail) for detail in error.errors())
-        return None
-
-
-def _fault(schema: type[Section], source: YamlFile, detail: ErrorDetails) -> Fault:
-    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(("list[", "str", "int", "float")))]
-    message, hint = detail["msg"].removeprefix("Value error, "), ""
-    if detail["type"] == "extra_forbidden":
-        message = "unknown option"
-        near = difflib.get_close_matches(str(location[-1]), _options(schema, location[:-1]), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "allowed: " + ", ".join(_options(schema, location[:-1]))
-    elif detail["type"] == "missing":
-        message = "required option is missing"
-    return source.fault(location, message, hint)
-
-
-def _options(schema: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """List the options of the section at a location."""
-    current: type[BaseModel] = schema
-    for part in location:
-        if isinstance(part, str) and part in current.model_fields:
-            inner = next(iter(_sections_in(current.model_fields[part].annotation)), None)
-            current = inner or current
-    return list(current.model_fields)
-
-
-def _sections_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _sections_in(inner)
 
 
 def _cross_check_node(node: NodeFile, source: YamlFile) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """From instances to findings: bundles, volumes, sessions and the models' own steps."""
 
-from dicom_node.inference.bundle import ModelBundle, find_bundles, load_bundle
+from dicom_node.inference.bundle import BundleFaults, Manifest, ModelBundle, find_bundles, load_bundle
 from dicom_node.inference.model import Inputs, Model, ModelInput, StepRecorder
 from dicom_node.inference.pixels import (
     DecodingLimits,
@@ -15,9 +15,11 @@ from dicom_node.inference.pixels import (
 from dicom_node.inference.registry import open_model
 
 __all__ = [
+    "BundleFaults",
     "DecodingLimits",
     "GeometryPolicy",
     "Inputs",
+    "Manifest",
     "Model",
     "ModelBundle",
     "ModelInput",

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
-import numpy as np
-
 from dicom_node.domain.instances import Attributes
+from dicom_node.domain.matching import meets
 from dicom_node.domain.results import Highlight, InferenceResult, Measurement, Segment
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError
 from dicom_node.inference.bundle import ModelBundle
-from dicom_node.inference.lungs import Mask, segment_lungs
+from dicom_node.inference.models.lungs import Mask, segment_lungs
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
 from dicom_node.inference.session import Session, Tensors
 
@@ -76,12 +75,12 @@ class Densitometry(Model):
         highlight = Highlight("below -950 HU", lungs.mask & (lungs.volume.values < _LOW_ATTENUATION_HU - 0.5), (230, 60, 50))
         return InferenceResult(
             model=self._identity,
-            finding=self._manifest.finding.to_code(),
+            finding=self._manifest.outputs.finding.to_code(),
             finding_site=None,
             measurements=self._measurements(figures),
             segments=self._segments(lungs.mask),
             highlights=(highlight,),
-            warnings=tuple(self._protocol_warnings(lungs.volume, lungs.attributes)),
+            warnings=tuple(self._protocol_warnings(lungs.attributes)),
             parameters=_PARAMETERS,
             started_at=now,
             compute_s=lungs.seconds + perf_counter() - begin,
@@ -89,26 +88,23 @@ class Densitometry(Model):
 
     def _check_intended_use(self, volume: Volume, attributes: Attributes) -> None:
         use = self._manifest.intended_use
-        modality = "\\".join(attributes.get("Modality", ()))
-        if modality != use.modality:
-            raise ModelInputError(f"Modality is {modality or 'missing'}, the model is for {use.modality}")
-        if len(volume.values) < use.min_slices:
-            raise ModelInputError(f"the series has {len(volume.values)} slices, the model needs {use.min_slices} or more")
+        for condition in use.conditions():
+            if not meets(condition, attributes):
+                seen = "\\".join(attributes.get(condition.keyword, ())) or "missing"
+                raise ModelInputError(f"{condition.keyword} is {seen}, the model is for {use.match[condition.keyword]}")
+        wanted = use.geometry.slices.min if use.geometry.slices else None
+        if wanted is not None and len(volume.values) < wanted:
+            raise ModelInputError(f"the series has {len(volume.values)} slices, the model needs {wanted} or more")
 
-    def _protocol_warnings(self, volume: Volume, attributes: Attributes) -> Iterator[str]:
+    def _protocol_warnings(self, attributes: Attributes) -> Iterator[str]:
         protocol = self._manifest.protocol
-        agent = any(value.strip() for value in attributes.get("ContrastBolusAgent", ()))
-        if protocol.contrast == "none" and agent:
-            yield "Outside the densitometry protocol: contrast agent was given; it raises lung density, emphysema is underestimated."
-        thickness = _number(attributes, "SliceThickness") or volume.spacing_mm[0]
-        if protocol.max_slice_thickness_mm is not None and thickness > protocol.max_slice_thickness_mm:
-            yield (
-                f"Outside the densitometry protocol: slices are {thickness:g} mm thick, {protocol.max_slice_thickness_mm:g} mm or less "
-                "are wanted; thick slices blur low density."
-            )
+        for condition in protocol.conditions():
+            if not meets(condition, attributes):
+                wanted, because = protocol.match[condition.keyword], protocol.consequences.get(condition.keyword, "")
+                yield _warning(condition.keyword, attributes, str(wanted), because)
 
     def _measurements(self, figures: dict[str, float]) -> tuple[Measurement, ...]:
-        unknown = [entry.id for entry in self._manifest.measurements if entry.id not in figures]
+        unknown = [entry.id for entry in self._manifest.outputs.measurements if entry.id not in figures]
         if unknown:
             raise ModelError(f"model.yaml names measurements that the network does not give: {', '.join(unknown)}")
         return tuple(
@@ -121,17 +117,14 @@ class Densitometry(Model):
                 entry.reference_range,
                 entry.derivation.to_code() if entry.derivation else None,
             )
-            for entry in self._manifest.measurements
+            for entry in self._manifest.outputs.measurements
         )
 
     def _segments(self, mask: Mask) -> tuple[Segment, ...]:
-        entries = self._manifest.segments
+        entries = self._manifest.outputs.segments
         return tuple(Segment(e.id, e.label, mask, e.category.to_code(), e.property_type.to_code(), None, e.color_rgb) for e in entries)
 
 
-def _number(attributes: Attributes, keyword: str) -> float | None:
-    try:
-        value = float(attributes.get(keyword, ("",))[0])
-    except (ValueError, IndexError):
-        return None
-    return value if np.isfinite(value) and value > 0 else None
+def _warning(keyword: str, attributes: Attributes, wanted: str, because: str) -> str:
+    seen = "given" if wanted == "absent" else "\\".join(attributes.get(keyword, ())) or "not stated"
+    return f"Outside the densitometry protocol: {keyword} is {seen}, {wanted} is wanted" + (f"; {because}." if because else ".")

@@ -1,0 +1,76 @@
+"""On which engines a model may run, how exactly they have to agree, and what a run may take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dicom_node.config.section import Section
+from dicom_node.config.values import Duration, Size
+from dicom_node.inference.network import Precision
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+class Backend(StrEnum):
+    """An engine that runs networks."""
+
+    TENSORRT = "tensorrt"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+    TRITON = "triton"
+
+
+class ToleranceSection(Section):
+    """How far an engine may differ from the reference, which is the network's own runtime in fp32."""
+
+    dice: _Share = Field(0.995, description="Least Dice of each segment, 0 to 1.")
+    argmax: _Share = Field(0.999, description="Least share of places where the strongest channel is the same, 0 to 1.")
+    max_error: float = Field(0.01, ge=0, description="Largest error of an output, as a share of the reference's largest magnitude there.")
+    measurements: float = Field(0.01, ge=0, description="Largest relative error of a measurement.")
+    iou: _Share = Field(0.9, description="Least overlap of the regions of two findings taken for the same one, 0 to 1.")
+
+
+class ShapeProfile(Section):
+    """Shapes of one network input that an engine is built for."""
+
+    min: _Shape = Field(description="Smallest shape.")
+    opt: _Shape = Field(description="Shape that has to run fastest.")
+    max: _Shape = Field(description="Largest shape.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.min) == len(self.opt) == len(self.max):
+            raise ValueError(f"min has {len(self.min)} axes, opt {len(self.opt)} and max {len(self.max)}: they must agree")
+        for axis, (low, best, high) in enumerate(zip(self.min, self.opt, self.max, strict=True)):
+            if not low <= best <= high:
+                raise ValueError(f"axis {axis} has min {low}, opt {best} and max {high}: wanted is min <= opt <= max")
+        return self
+
+
+class EnginesSection(Section):
+    """Which engines may run the network."""
+
+    backends: tuple[Backend, ...] = Field(
+        (Backend.ONNXRUNTIME,), min_length=1, description="tensorrt, onnxruntime, openvino, torch, triton; in order of preference."
+    )
+    precisions: tuple[Precision, ...] = Field((Precision.FP32,), min_length=1, description="fp32, fp16, bf16; in order of preference.")
+    keep_fp32: tuple[str, ...] | None = Field(
+        None, description="ONNX operator types that stay in single precision under fp16 and bf16; without, the node's own list."
+    )
+    tolerance: ToleranceSection = Field(default_factory=ToleranceSection, description="How far an engine may differ from the reference.")
+    profiles: dict[str, ShapeProfile] = Field({}, description="Shapes by network input, for inputs with open lengths.")
+    cpu_fallback: bool = Field(default=True, description="Run on the CPU if no GPU can.")
+
+
+class ResourcesSection(Section):
+    """What one run may take."""
+
+    time_limit: Duration = Field(timedelta(minutes=5), gt=timedelta(0), description="Longest time for one run, such as 5m.")
+    memory: Size | None = Field(None, gt=0, description="Main memory it takes, such as 4GiB.")
+    device_memory: Size | None = Field(None, gt=0, description="GPU memory it takes, such as 2GiB.")

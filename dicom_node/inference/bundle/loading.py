@@ -1,0 +1,94 @@
+"""From a folder to a checked bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.config.faults import Fault
+from dicom_node.config.schema_faults import validated
+from dicom_node.config.yaml_lines import YamlFile, parse_yaml
+from dicom_node.errors import ModelError
+from dicom_node.inference.bundle.bundle_faults import BundleFaults
+from dicom_node.inference.bundle.file_checks import check_files, network_files
+from dicom_node.inference.bundle.files import digest_of, file_sha256
+from dicom_node.inference.bundle.manifest import Manifest
+from dicom_node.inference.bundle.manifest_checks import check_manifest
+from dicom_node.inference.bundle.model_bundle import ModelBundle
+
+MANIFEST_FILE = "model.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadManifest:
+    """A manifest as far as it could be read.
+
+    Attributes:
+        manifest: None if it does not fit its schema.
+        source: None if it is no YAML.
+        faults: All that is wrong with it and with the files that it names.
+    """
+
+    manifest: Manifest | None
+    source: YamlFile | None
+    faults: tuple[Fault, ...]
+
+
+def read_manifest(folder: Path) -> ReadManifest:
+    """Read the model.yaml of a folder and look for every fault; never raises for what the bundle holds."""
+    faults: list[Fault] = []
+    source = parse_yaml(folder / MANIFEST_FILE, faults)
+    manifest = validated(Manifest, source, faults)
+    if manifest is not None and source is not None:
+        faults.extend(check_manifest(manifest, source))
+        faults.extend(check_files(folder, manifest, source))
+    return ReadManifest(manifest, source, tuple(faults))
+
+
+def load_bundle(folder: Path) -> ModelBundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleFaults: every fault of model.yaml with its line, and of the files that it names.
+        ModelError: a file cannot be read.
+    """
+    read = read_manifest(folder)
+    if read.faults or read.manifest is None:
+        raise BundleFaults(read.faults)
+    try:
+        networks = {name: file_sha256(folder / name) for name in network_files(read.manifest)}
+        digest = digest_of(folder)
+    except OSError as error:
+        raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    file = read.manifest.network.file
+    return ModelBundle(folder, read.manifest, digest, networks[file] if file else "", networks, folder)
+
+
+def find_bundles(models_dir: Path) -> dict[str, ModelBundle]:
+    """Load every bundle of a folder, by name.
+
+    Raises:
+        BundleFaults: every fault of every bundle; two that have one name are a fault.
+        ModelError: a file cannot be read.
+    """
+    bundles: dict[str, ModelBundle] = {}
+    faults: list[Fault] = []
+    for path in sorted(models_dir.glob(f"*/{MANIFEST_FILE}")):
+        try:
+            bundle = load_bundle(path.parent)
+        except BundleFaults as found:
+            faults.extend(found.faults)
+            continue
+        name = bundle.manifest.name
+        if name in bundles:
+            faults.append(_repeated(path, name, bundles[name].origin))
+        bundles.setdefault(name, bundle)
+    if faults:
+        raise BundleFaults(faults)
+    return bundles
+
+
+def _repeated(path: Path, name: str, other: Path) -> Fault:
+    source = parse_yaml(path, [])
+    line = source.fault(["name"], "").line if source else 1
+    return Fault(str(path), line, "name", f"name {name!r} is used by {other} too", "names must differ")
