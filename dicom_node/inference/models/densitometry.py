@@ -13,8 +13,8 @@ from dicom_node.domain.results import Highlight, InferenceResult, Measurement, S
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError
 from dicom_node.inference.bundle import ModelBundle
-from dicom_node.inference.models.lungs import Mask, segment_lungs
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
+from dicom_node.inference.models.lungs import Mask, segment_lungs
 from dicom_node.inference.session import Session, Tensors
 
 _LOW_ATTENUATION_HU = -950.0

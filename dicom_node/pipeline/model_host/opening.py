@@ -54,7 +54,18 @@ def _open(bundle: ModelBundle, choice: ModelChoice, settings: HostSettings) -> O
     model = open_model(bundle, threads=settings.threads)
     fallback = "the device was lost, the CPU stands in for it" if choice.on_cpu else ""
     opened = OpenedWith("onnxruntime", "fp32", cpu_name(), fallback, "", library_versions("onnxruntime"))
-    return OpenedModel(model, opened, 0, 1)
+    return OpenedModel(model, opened, _declared_bytes(bundle), _across_jobs(bundle, model))
+
+
+def _declared_bytes(bundle: ModelBundle) -> int:
+    """What counts among loaded models: the device's memory where that is declared."""
+    return bundle.manifest.resources.device_memory or 0
+
+
+def _across_jobs(bundle: ModelBundle, model: Model) -> int:
+    """Read how many jobs one inference may take: declared steps say it, or the class of Python steps."""
+    declared = getattr(bundle.manifest.steps.infer, "across_jobs", 1) if bundle.manifest.steps.python is None else model.across_jobs
+    return max(1, int(declared))
 
 
 @cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pydicom
 
@@ -11,7 +13,8 @@ from dicom_node.domain.frames import Images
 from dicom_node.domain.inference_trace import TracedInput
 from dicom_node.domain.jobs import Job
 from dicom_node.domain.routing import JobInput
-from dicom_node.inference import Inputs, ModelBundle, ModelInput, read_instances, volume_from_instances
+from dicom_node.inference import GeometryPolicy, Inputs, ModelBundle, ModelInput, ReadImages, images_from_instances, read_instances
+from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot, Irregular
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.sr_writer import check_one_patient, check_other_input
 from dicom_node.storage import Database
@@ -24,13 +27,17 @@ class JobImages:
 
     Attributes:
         inputs: For the model, by the names of its manifest; the first is the one that results refer to.
-        source: Instances of the first input, in the order of its slices or frames, without what was decoded.
+        source: Instances of the first input, in the order of its slices or frames; their pixel data stay in their files.
         traced: For the trace.
+        warnings: What was done to the images beyond reading them; they stand beside the result.
+        unused: Inputs of the rule that the model does not have.
     """
 
     inputs: Inputs
     source: Sequence[pydicom.Dataset]
     traced: tuple[TracedInput, ...]
+    warnings: tuple[str, ...]
+    unused: tuple[str, ...]
 
     @property
     def images(self) -> Images:
@@ -49,44 +56,60 @@ def decoded_bytes(database: Database, job: Job) -> int:
 
 
 def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
-    """Read and decode every input of a job.
+    """Read and decode every input of a job that its model has; all pass the patient gate, those that it does not have too.
 
     Raises:
         StorageError: an instance is not in the index, or the database failed.
         PatientMismatchError: the inputs are not of one patient.
         PixelError: a file cannot be read or decoded.
-        VolumeError: a series is no volume, so that the study cannot be analysed.
+        VolumeError: a series is not of the kind that the model wants, so that the study cannot be analysed.
     """
     with database.reading() as session:
         indexed = [input_instances(session, wanted) for wanted in job.inputs]
     series = [read_instances([one.path for one in found]) for found in indexed]
-    check_one_patient(series[0])
-    for wanted, others in zip(job.inputs[1:], series[1:], strict=True):
-        prior = wanted.study_instance_uid != job.inputs[0].study_instance_uid
-        check_other_input(wanted.name, series[0][0], others, prior=prior)
+    _check_patients(job.inputs, series)
+    slots = dict(_slots(job.inputs, bundle))
     inputs: dict[str, ModelInput] = {}
-    sources, traced = [], []
-    for name, wanted, found in zip(_names(job.inputs, bundle), job.inputs, indexed, strict=True):
-        volume, ordered = volume_from_instances(series.pop(0))
-        inputs[name] = ModelInput(volume, header_attributes(ordered[0]))
-        sources.append([_without_pixels(data_set) for data_set in ordered])
-        traced.append(_traced(name, wanted, ordered, found))
-    return JobImages(inputs, sources[0], tuple(traced))
+    sources, traced, warnings = [], [], list[str]()
+    for number, (name, slot) in slots.items():
+        read = _images(slot, series[number])
+        inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]))
+        sources.append(read.instances)
+        traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
+        warnings += read.warnings
+    unused = tuple(wanted.name for number, wanted in enumerate(job.inputs) if number not in slots)
+    return JobImages(inputs, sources[0], tuple(traced), tuple(warnings), unused)
 
 
-def _names(wanted: Sequence[JobInput], bundle: ModelBundle) -> list[str]:  # noqa: ARG001 - the manifest will name its inputs
-    """Name the inputs as the manifest does: a rule without `inputs` has one, whose name says nothing."""
-    return [*("images" for _ in wanted[:1]), *(one.name for one in wanted[1:])]
+def _check_patients(wanted: Sequence[JobInput], series: Sequence[Sequence[pydicom.Dataset]]) -> None:
+    check_one_patient(series[0])
+    for one, others in zip(wanted[1:], series[1:], strict=True):
+        check_other_input(one.name, series[0][0], others, prior=one.study_instance_uid != wanted[0].study_instance_uid)
+
+
+def _slots(wanted: Sequence[JobInput], bundle: ModelBundle) -> Iterator[tuple[int, tuple[str, InputSlot]]]:
+    """Pair a job's inputs with the model's by name, by number of the job's.
+
+    The first goes to the first, since a rule without `inputs` has one whose name says nothing. Of several priors under one name the
+    second is `NAME-2`, and so on.
+    """
+    declared = {slot.name: slot for slot in bundle.manifest.inputs}
+    seen: Counter[str] = Counter()
+    for number, one in enumerate(wanted):
+        slot = declared.get(one.name) if number else bundle.manifest.inputs[0]
+        if slot is not None:
+            seen[slot.name] += 1
+            yield number, (slot.name if seen[slot.name] == 1 else f"{slot.name}-{seen[slot.name]}", slot)
+
+
+def _images(slot: InputSlot, instances: Sequence[pydicom.Dataset]) -> ReadImages:
+    uneven: Literal["refuse", "resample"] = "resample" if slot.uneven is Irregular.RESAMPLE else "refuse"
+    tilted: Literal["refuse", "resample"] = "resample" if slot.tilted is Irregular.RESAMPLE else "refuse"
+    kind: Literal["volume", "frames"] = "frames" if slot.kind is InputKind.FRAMES else "volume"
+    return images_from_instances(kind, instances, GeometryPolicy(uneven, tilted))
 
 
 def _traced(name: str, wanted: JobInput, ordered: Sequence[pydicom.Dataset], found: Sequence[InputInstance]) -> TracedInput:
     sha256 = {one.sop_instance_uid: one.sha256 for one in found}
     uids = [str(data_set.SOPInstanceUID) for data_set in ordered]
     return TracedInput(name, wanted.study_instance_uid, wanted.series_instance_uid, {uid: sha256.get(uid, "") for uid in uids})
-
-
-def _without_pixels(data_set: pydicom.Dataset) -> pydicom.Dataset:
-    """Let go of what is decoded; results need headers only."""
-    if "PixelData" in data_set:
-        del data_set.PixelData
-    return data_set

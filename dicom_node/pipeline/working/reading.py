@@ -8,6 +8,7 @@ from dicom_node.config.node_schema import WorkersSection
 from dicom_node.domain.jobs import Job
 from dicom_node.errors import ModelError
 from dicom_node.inference import ModelBundle
+from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.model_host.client import RunLimits
 from dicom_node.pipeline.model_host.messages import ModelChoice
 from dicom_node.pipeline.working.bundle_shelf import BundleShelf
@@ -38,6 +39,9 @@ class Reading:
         if bundle.digest != job.key.model_digest:
             raise ModelError(f"bundle {job.model} changed since the job was made", hint="send the study again to run the new bundle")
         images = read_job(self._database, job, bundle)
+        if images.unused:
+            names = ",".join(images.unused)
+            get_logger().warning("inputs_unused", job=job.id, model=job.model, inputs=names, reason="the model has none of these names")
         return ReadJob(bundle, choice_of(bundle, on_cpu=on_cpu), limits_of(bundle, self._workers), images, perf_counter() - begin)
 
 
@@ -46,6 +50,8 @@ def choice_of(bundle: ModelBundle, *, on_cpu: bool) -> ModelChoice:
     return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu)
 
 
-def limits_of(bundle: ModelBundle, workers: WorkersSection) -> RunLimits:  # noqa: ARG001 - the manifest will name its resources
+def limits_of(bundle: ModelBundle, workers: WorkersSection) -> RunLimits:
     """Return what a run may take: as its bundle says, else as configured."""
-    return RunLimits(workers.time_limit.total_seconds(), workers.memory_limit or None)
+    resources = bundle.manifest.resources
+    time_limit = resources.time_limit if "time_limit" in resources.model_fields_set else workers.time_limit
+    return RunLimits(time_limit.total_seconds(), resources.memory or workers.memory_limit or None)

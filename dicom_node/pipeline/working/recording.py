@@ -50,6 +50,7 @@ class Recording:
             StorageError: disk or database failed.
         """
         begin, result = perf_counter(), concluded.result
+        result = replace(result, warnings=(*images.warnings, *result.warnings))
         grid = images.images
         if not isinstance(grid, Volume):
             raise TypeError("no volume")
