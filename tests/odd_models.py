@@ -39,7 +39,7 @@ class Odd(Model):
         values = images.values if isinstance(images, Volume) else images.frames[0].values[None]
         if self._what == "refuse":
             raise ModelInputError("the series has 3 slices, the model needs 20 or more")
-        if self._what == "latch":
+        if self._what in ("latch", "batch"):
             self._note("prepared")
         return Prepared(inputs, {"x": np.ascontiguousarray(values[:, None])}, values, recorder)
 

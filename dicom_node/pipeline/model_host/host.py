@@ -82,7 +82,7 @@ class Host:
                 return
             match command:
                 case Load():
-                    self._device.submit(self._load, command)
+                    self._preparing.submit(self._load, command)
                 case Prepare():
                     with self._lock:
                         self._runs[command.run_id] = run = _Run(command, StepRecorder())
@@ -103,15 +103,11 @@ class Host:
 
     def _prepare(self, run: _Run) -> None:
         with self._failing([run]):
-            run.opened = self._device.submit(self._opened_for, run).result()
+            with self._stage(run, HostStage.LOAD):
+                run.opened = self._models.load(run.order.model)
+                self._models.hold(run.order.model)
             with self._stage(run, HostStage.PREPARE):
                 run.prepared = run.model.prepare(run.order.inputs, run.recorder)
-
-    def _opened_for(self, run: _Run) -> OpenedModel:
-        with self._stage(run, HostStage.LOAD):
-            opened = self._models.load(run.order.model)
-            self._models.hold(run.order.model)
-        return opened
 
     def _infer(self, runs: Sequence[_Run]) -> None:
         with self._failing(runs):

@@ -25,7 +25,7 @@ class _Entry:
 
 
 class LoadedModels:
-    """Loading and closing happen in the thread that infers, since some engines belong to the thread that made them."""
+    """Loading and closing happen in the thread that prepares: the device goes on meanwhile. Any thread may hold and let go."""
 
     def __init__(self, settings: HostSettings, tell: Callable[[Event], None]) -> None:
         """Begin with none."""

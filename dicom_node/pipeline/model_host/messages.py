@@ -17,7 +17,7 @@ from dicom_node.inference import Inputs
 class HostStage(StrEnum):
     """What the host does for one run.
 
-    Each has a thread of its own and takes one run at a time; models are loaded in the thread that infers.
+    Each has a thread of its own and takes one run at a time; models are loaded in the thread that prepares.
     """
 
     LOAD = "load"
