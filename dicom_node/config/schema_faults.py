@@ -24,8 +24,18 @@ def validated(schema: type[_Schema], source: YamlFile | None, faults: list[Fault
     try:
         return schema.model_validate(source.content, context=THOROUGH)
     except ValidationError as error:
-        faults.extend(_joined([_fault(schema, source, detail) for detail in error.errors()]))
+        faults.extend(_joined([_fault(schema, source, detail) for detail in _own_faults(error.errors())]))
         return None
+
+
+def _own_faults(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where an item did not count because it is at fault itself."""
+    places = [detail["loc"] for detail in details]
+    return [d for d in details if d["type"] != "too_short" or not any(_is_below(place, d["loc"]) for place in places)]
+
+
+def _is_below(place: Sequence[str | int], other: Sequence[str | int]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _joined(faults: Sequence[Fault]) -> Iterator[Fault]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends import onnxruntime_session, openvino_session, torch_session, triton_session
+from dicom_node.inference.backends import onnxruntime_session, openvino_session, tensorrt_session, torch_session, triton_session
 from dicom_node.inference.backends.availability import Availability
 from dicom_node.inference.backends.onnxruntime_session import OnnxRuntimeSession
 from dicom_node.inference.backends.openvino_session import OpenVinoSession
+from dicom_node.inference.backends.tensorrt_session import TensorRtSession
 from dicom_node.inference.backends.torch_session import TorchSession
 from dicom_node.inference.backends.triton_session import TritonSession
 from dicom_node.inference.network import Network, NetworkFormat, Precision, RemoteModel, SessionOptions, ShapeRange
@@ -26,12 +27,15 @@ __all__ = [
     "open_session",
 ]
 
-_SESSIONS: Mapping[str, type[Session]] = {kind.backend: kind for kind in (OnnxRuntimeSession, TorchSession, OpenVinoSession, TritonSession)}
+_SESSIONS: Mapping[str, type[Session]] = {
+    kind.backend: kind for kind in (OnnxRuntimeSession, TorchSession, OpenVinoSession, TritonSession, TensorRtSession)
+}
 _AVAILABILITY: Mapping[str, Callable[[], Availability]] = {
     "onnxruntime": onnxruntime_session.availability,
     "torch": torch_session.availability,
     "openvino": openvino_session.availability,
     "triton": triton_session.availability,
+    "tensorrt": tensorrt_session.availability,
 }
 
 

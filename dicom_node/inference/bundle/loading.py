@@ -10,11 +10,12 @@ from dicom_node.config.schema_faults import validated
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 from dicom_node.errors import ModelError
 from dicom_node.inference.bundle.bundle_faults import BundleFaults
-from dicom_node.inference.bundle.file_checks import check_files, network_files
+from dicom_node.inference.bundle.checks import check_manifest
+from dicom_node.inference.bundle.checks.files import check_files, network_files
 from dicom_node.inference.bundle.files import digest_of, file_sha256
 from dicom_node.inference.bundle.manifest import Manifest
-from dicom_node.inference.bundle.manifest_checks import check_manifest
 from dicom_node.inference.bundle.model_bundle import ModelBundle
+from dicom_node.inference.weights import awaits_weights
 
 MANIFEST_FILE = "model.yaml"
 
@@ -65,7 +66,7 @@ def load_bundle(folder: Path) -> ModelBundle:
 
 
 def find_bundles(models_dir: Path) -> dict[str, ModelBundle]:
-    """Load every bundle of a folder, by name.
+    """Load every bundle of a folder, by name; those whose networks are still to be fetched (`models add`) are none yet.
 
     Raises:
         BundleFaults: every fault of every bundle; two that have one name are a fault.
@@ -74,6 +75,8 @@ def find_bundles(models_dir: Path) -> dict[str, ModelBundle]:
     bundles: dict[str, ModelBundle] = {}
     faults: list[Fault] = []
     for path in sorted(models_dir.glob(f"*/{MANIFEST_FILE}")):
+        if awaits_weights(path.parent):
+            continue
         try:
             bundle = load_bundle(path.parent)
         except BundleFaults as found:

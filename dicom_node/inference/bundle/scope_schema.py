@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -82,9 +83,13 @@ class InputScope(Section):
         {}, description="By keyword or name of a limit: what it means for the result when it is not met; ends the sentence that says so."
     )
 
-    def conditions(self) -> tuple[Condition, ...]:
-        """Convert the `match`."""
+    @cached_property
+    def _conditions(self) -> tuple[Condition, ...]:
         return conditions(self.match)
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Convert the `match`; the same objects at each call, so that what was made ready for them is used again."""
+        return self._conditions
 
 
 class _Scope(InputScope):

@@ -163,6 +163,11 @@ class Rescale(PostprocessStep):
 
     scale: float = Field(1.0, description="Factor.", json_schema_extra=unit("unit per output"))
     offset: float = Field(0.0, description="What is added after the factor.", json_schema_extra=unit("as the result"))
+    pool: Pooling | None = Field(
+        None,
+        description="Mean or maximum of the numbers of several frames or slices; null: the images must give one list.",
+        json_schema_extra=unit(""),
+    )
 
 
 class ToSource(PostprocessStep):

@@ -64,6 +64,7 @@ class Resample(PreprocessStep):
     @model_validator(mode="after")
     def _check(self) -> Self:
         require_one(self, "spacing_mm", "size")
+        _refuse_smoothed_nearest(self.order, antialias=self.antialias)
         return self
 
 
@@ -260,6 +261,11 @@ class Resize(PreprocessStep):
     antialias: bool = Field(default=False, description="As in resample.", json_schema_extra=unit(""))
     value: float = Field(0.0, description="What the filled border holds.", json_schema_extra=unit("as the image"))
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_smoothed_nearest(self.order, antialias=self.antialias)
+        return self
+
 
 class Channels(PreprocessStep):
     """Make the channels that the network takes."""
@@ -316,3 +322,8 @@ class PreprocessEntry(StepEntry):
     resize: Resize | None = Field(None, description="Bring rows and columns to a size.")
     channels: Channels | None = Field(None, description="Make the channels that the network takes.")
     tensor: Tensor | None = Field(None, description="Form of the network's input.")
+
+
+def _refuse_smoothed_nearest(order: Order, *, antialias: bool) -> None:
+    if antialias and order is Order.NEAREST:
+        raise ValueError("antialias smooths, order nearest keeps values as they are; choose linear or cubic, or leave antialias out")

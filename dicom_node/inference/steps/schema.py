@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,11 @@ from dicom_node.inference.steps.vocabulary import PerAxis, unit
 SEGMENT_QUANTITIES = ("volume_ml", "mean", "std", "min", "max", "count", "diameter_mm")
 """What can be measured in a segment; beside these `percentile_0` to `percentile_100`."""
 SEGMENT_QUANTITY_PATTERN = rf"^({'|'.join(SEGMENT_QUANTITIES)}|percentile_(100|[1-9]?[0-9]))$"
+
+
+def is_segment_quantity(text: str) -> bool:
+    """Say whether a measurement's `of` names something measured in a segment, not a network output."""
+    return re.fullmatch(SEGMENT_QUANTITY_PATTERN, text) is not None
 
 
 class Blending(StrEnum):

@@ -9,6 +9,7 @@ from dicom_node.config.faults import Fault
 from dicom_node.config.yaml_lines import YamlFile
 from dicom_node.inference.bundle.files import file_problem, file_sha256, outside_links
 from dicom_node.inference.bundle.manifest import Manifest
+from dicom_node.inference.weights import awaits_weights
 
 _Place = list[str | int]
 _HINT = "put the file into the bundle"
@@ -46,7 +47,8 @@ def check_files(folder: Path, manifest: Manifest, source: YamlFile) -> Iterator[
     """
     for place, name, directory in named_files(manifest):
         if problem := file_problem(folder, name, directory=directory):
-            yield source.fault(place, problem, _HINT if problem.startswith("no file") else "")
+            hint = f"dicom-node models add {manifest.name}" if awaits_weights(folder) else _HINT
+            yield source.fault(place, problem, hint if problem.startswith("no file") else "")
     for link in outside_links(folder):
         yield source.fault([], f"{link!r} is a link that leads out of the bundle", "copy what it leads to, so that the digest covers it")
     yield from _check_pin(folder, manifest, source)
