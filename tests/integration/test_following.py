@@ -88,7 +88,7 @@ def test_result_sends_to_a_second_destination_and_starts_a_second_model(tmp_path
     assert second.inputs == first.inputs
     assert (where(house, "chest"), where(house, "second-look")) == ({"pacs", "ward"}, {"ward"})
     assert (first.state, second.state) == (JobState.DELIVERING, JobState.DELIVERING)
-    assert len(house.owed(first)) == 2 * len(house.results(first)) == 16
+    assert len(house.owed(first)) == 2 * len(house.results(first)) == 18
     assert "rule low-density-to-ward sends them to ward" in first.reason
     traces = house.traces(study)
     assert traces["low-density-to-ward"] == ("run", f"after job {first.id}: sends the result of {DENSITOMETRY} to ward")
@@ -161,7 +161,7 @@ def test_worker_killed_in_the_last_transaction_leaves_one_following_job(tmp_path
     first, second = house.work()
     assert (first.attempt, second.key.rule) == (2, "second-look")
     assert where(house, "chest") == {"pacs", "ward"}
-    assert len(house.owed(first)) == 16
+    assert len(house.owed(first)) == 18
 
 
 def test_results_of_a_shadow_run_start_shadow_rules_only(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
