@@ -118,6 +118,10 @@ class Model(ABC):
     def close(self) -> None:
         """Free the engine; may be called again."""
 
+    def shrink(self) -> bool:
+        """Take less memory in one call of the network from now on, after memory ran out; says whether that is possible."""
+        return False
+
     @final
     def run(self, inputs: Inputs, now: datetime, recorder: StepRecorder | None = None) -> InferenceResult:
         """Do all three steps.

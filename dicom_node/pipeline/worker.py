@@ -23,6 +23,7 @@ from dicom_node.pipeline.working.counter import JobCounter
 from dicom_node.pipeline.working.job_images import decoded_bytes
 from dicom_node.pipeline.working.lease import LeaseKeeper
 from dicom_node.pipeline.working.model_side import ModelSide
+from dicom_node.pipeline.working.not_analysed import not_analysed
 from dicom_node.pipeline.working.reading import Reading, choice_of
 from dicom_node.pipeline.working.recording import Recording
 from dicom_node.pipeline.working.run import Fault, Phase, Run
@@ -316,6 +317,8 @@ class Worker:
         else:
             run.read, run.phase = reading.result(), Phase.READ
             run.timings["reading_s"] = run.read.seconds
+            if run.read.images.refusals:
+                run.end(not_analysed(run, run.read, run.read.images.refusals))
 
 
 def _fault_of(error: BaseException) -> Fault:

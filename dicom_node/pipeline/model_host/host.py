@@ -51,6 +51,7 @@ class _Run:
     opened: OpenedModel | None = None
     prepared: Prepared | None = None
     remarks: list[str] = field(default_factory=list)
+    shrunk: bool = False
     told_at_s: float = 0.0
 
     @property
@@ -130,12 +131,14 @@ class Host:
         except Exception as error:
             if not isinstance(fault_of(error), OutOfMemoryError):
                 raise
-            again = _smaller(runs)
-            if again is None:
+            if not model.shrink():
                 raise
             error.__traceback__ = None  # its frames hold the arrays that were too many
         gc.collect()
-        return [model.infer(item) for item in again]
+        for run in runs:
+            run.shrunk = True
+            run.remarks.append("memory ran out; inferred again in smaller pieces")
+        return [model.infer(item) for item in prepared]
 
     def _conclude(self, run: _Run, outputs: Tensors) -> None:
         with self._failing([run]):
@@ -168,7 +171,7 @@ class Host:
         with self._lock:
             run = self._runs.pop(run_id, None)
         if run is not None and run.opened is not None:
-            self._models.let_go(run.order.model)
+            self._models.let_go(run.order.model, for_good=run.shrunk)  # the next run shall have pieces of the usual size
             run.prepared = None
 
     def _progress_of(self, run: _Run) -> Callable[[float], None]:
@@ -185,20 +188,6 @@ class Host:
             self._channel.send(event)
         except ChannelClosed:
             get_logger().debug("worker_gone")
-
-
-def _smaller(runs: Sequence[_Run]) -> list[Prepared] | None:
-    """Prepare runs again for smaller pieces; None if the model offers none."""
-    offer = getattr(runs[0].model, "smaller", None)
-    if offer is None:
-        return None
-    prepared = [offer(run.prepared) for run in runs]
-    if any(item is None for item in prepared):
-        return None
-    for run, item in zip(runs, prepared, strict=True):
-        run.prepared = item
-        run.remarks.append("memory ran out; inferred again in smaller pieces")
-    return prepared
 
 
 def run(channel: Channel, settings: HostSettings) -> None:

@@ -61,12 +61,18 @@ class LoadedModels:
             if choice in self._entries:
                 self._entries[choice].runs += 1
 
-    def let_go(self, choice: ModelChoice) -> None:
-        """A run of the model is over."""
+    def let_go(self, choice: ModelChoice, *, for_good: bool = False) -> None:
+        """A run of the model is over; for good, if the model is to be loaded anew for the next one."""
         with self._lock:
-            if choice in self._entries:
-                self._entries[choice].runs -= 1
-                self._entries[choice].last_used_s = monotonic()
+            entry = self._entries.get(choice)
+            if entry is None:
+                return
+            entry.runs -= 1
+            entry.last_used_s = monotonic()
+            if not for_good or entry.runs > 0:
+                return
+            del self._entries[choice]
+        entry.opened.model.close()
 
     def _evict(self, wanted_bytes: int) -> None:
         now = monotonic()

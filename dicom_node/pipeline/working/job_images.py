@@ -13,7 +13,9 @@ from dicom_node.domain.frames import Images
 from dicom_node.domain.inference_trace import TracedInput
 from dicom_node.domain.jobs import Job
 from dicom_node.domain.routing import JobInput
+from dicom_node.errors import VolumeError
 from dicom_node.inference import GeometryPolicy, Inputs, ModelBundle, ModelInput, ReadImages, images_from_instances, read_instances
+from dicom_node.inference.applicability import check
 from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot, Irregular
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.sr_writer import check_one_patient, check_other_input
@@ -29,7 +31,8 @@ class JobImages:
         inputs: For the model, by the names of its manifest; the first is the one that results refer to.
         source: Instances of the first input, in the order of its slices or frames; their pixel data stay in their files.
         traced: For the trace.
-        warnings: What was done to the images beyond reading them; they stand beside the result.
+        warnings: What was done to the images beyond reading them, and what the protocol warns of; they stand beside the result.
+        refusals: Why nothing is analysed, one sentence each; empty if something is.
         unused: Inputs of the rule that the model does not have.
     """
 
@@ -38,11 +41,12 @@ class JobImages:
     traced: tuple[TracedInput, ...]
     warnings: tuple[str, ...]
     unused: tuple[str, ...]
+    refusals: tuple[str, ...] = ()
 
     @property
-    def images(self) -> Images:
-        """What results refer to."""
-        return next(iter(self.inputs.values())).images
+    def images(self) -> Images | None:
+        """What results refer to; None if the first input could not be read as the model wants it."""
+        return next(iter(self.inputs.values())).images if self.inputs else None
 
 
 def decoded_bytes(database: Database, job: Job) -> int:
@@ -62,23 +66,30 @@ def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
         StorageError: an instance is not in the index, or the database failed.
         PatientMismatchError: the inputs are not of one patient.
         PixelError: a file cannot be read or decoded.
-        VolumeError: a series is not of the kind that the model wants, so that the study cannot be analysed.
     """
     with database.reading() as session:
         indexed = [input_instances(session, wanted) for wanted in job.inputs]
     series = [read_instances([one.path for one in found]) for found in indexed]
     _check_patients(job.inputs, series)
     slots = dict(_slots(job.inputs, bundle))
+    unused = tuple(wanted.name for number, wanted in enumerate(job.inputs) if number not in slots)
     inputs: dict[str, ModelInput] = {}
-    sources, traced, warnings = [], [], list[str]()
+    sources: list[list[pydicom.Dataset]] = []
+    traced: list[TracedInput] = []
+    warnings: list[str] = []
     for number, (name, slot) in slots.items():
-        read = _images(slot, series[number])
+        try:
+            read = _images(slot, series[number])
+        except VolumeError as error:
+            traced.append(_traced(name, job.inputs[number], series[number], indexed[number]))
+            source = sources[0] if sources else series[0]
+            return JobImages(inputs, source, tuple(traced), (), unused, (f"Input {name}: {error}.",))
         inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]))
         sources.append(read.instances)
         traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
         warnings += read.warnings
-    unused = tuple(wanted.name for number, wanted in enumerate(job.inputs) if number not in slots)
-    return JobImages(inputs, sources[0], tuple(traced), tuple(warnings), unused)
+    fit = check(bundle.manifest, {name: inputs[name] for name, slot in slots.values() if name == slot.name})
+    return JobImages(inputs, sources[0], tuple(traced), (*warnings, *fit.warnings), unused, fit.refusals)
 
 
 def _check_patients(wanted: Sequence[JobInput], series: Sequence[Sequence[pydicom.Dataset]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from dicom_node.errors import DeviceLostError, OutOfMemoryError
+from dicom_node.errors import DeviceLostError, ModelInputError, OutOfMemoryError, VolumeError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.model_host.client import HostEvent, Lost, ModelHost, Stopped
 from dicom_node.pipeline.model_host.messages import (
@@ -22,6 +22,7 @@ from dicom_node.pipeline.model_host.messages import (
     Prepare,
     Progressed,
 )
+from dicom_node.pipeline.working.not_analysed import not_analysed
 from dicom_node.pipeline.working.run import Fault, Phase, Run
 
 _WITHOUT_DEVICE = timedelta(minutes=10)
@@ -162,6 +163,8 @@ class ModelSide:
             self._host.restart()
             self._log.error("device_lost", job=run.job.id, model=run.job.model, reason=str(error), until=self._cpu_until.isoformat())
             run.end(Fault(error, retryable=True, opened=event.opened))
+        elif isinstance(error, ModelInputError | VolumeError) and run.read is not None:
+            run.end(not_analysed(run, run.read, [_sentence(error)], event.steps, event.opened))
         else:
             run.end(Fault(error, retryable=error.retryable, opened=event.opened))
 
@@ -178,6 +181,11 @@ class ModelSide:
         )
         if event.opened.fallback:
             self._log.warning("model_fallback", model=event.model.name, reason=event.opened.fallback)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _with_limit(error: OutOfMemoryError, run: Run) -> OutOfMemoryError:

@@ -52,15 +52,13 @@ class Recording:
         begin, result = perf_counter(), concluded.result
         result = replace(result, warnings=(*images.warnings, *result.warnings))
         grid = images.images
-        if not isinstance(grid, Volume):
-            raise TypeError("no volume")
         request = BuildRequest(job.key, images.source, grid, result, __version__, self._configuration.ae_title, self._predecessors(job))
         stored = write_results(self._files, job.id, build_results(request))
         took = {**timings, "writing_s": perf_counter() - begin}
         finished = queue.Finished(
             delivering=False,
             timings=took,
-            findings=findings_from_result(result, grid.voxel_ml),
+            findings=findings_from_result(result, grid.voxel_ml if isinstance(grid, Volume) else None),
             trace=_trace(images, concluded).as_json(),
         )
         now, run = _now(), EndedRun(job, finished.findings, self._models_that_follow(job))
