@@ -24,12 +24,14 @@ REASONS = {
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerHouse]:
-    names = ["odd-good", *REASONS]
+    names = ["odd-good", "odd-refuse", *REASONS]
     house = WorkerHouse(tmp_path_factory.mktemp("odd"), {name: SHORT if name in ("odd-loop", "odd-block") else SMALL for name in names})
     study = house.study()
     for name in REASONS:
         house.order(name, study)
         house.order("odd-good", study, rule=f"after-{name}")
+    house.order("odd-refuse", study)
+    house.order("odd-good", house.study(slices=1), rule="one-slice")
     house.start()
     house.wait_until_all_ended()
     assert house.stop() == 0
@@ -49,6 +51,21 @@ def test_job_fails_with_the_reason_and_the_next_one_is_done_at_its_first_attempt
     assert house.results(failed.id) == []
     assert (after.state, after.attempt) == (JobState.DONE, 1)
     assert "SR-1" in house.results(after.id)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("odd-refuse", "The series has 3 slices, the model needs 20 or more."),
+        ("one-slice", "Input images: a volume needs at least 2 slices"),
+    ],
+)
+def test_images_that_cannot_be_analysed_have_a_result_that_says_why(house: WorkerHouse, rule: str, reason: str) -> None:
+    job = by_rule(house)[rule]
+    assert (job.state, job.attempt) == (JobState.DONE, 1)
+    assert job.reason.startswith(f"not analysed: {reason}")
+    assert "SR-1" in house.results(job.id)
+    assert house.trace(job.id)["inputs"]
 
 
 def test_nothing_of_the_patient_is_in_the_log(house: WorkerHouse) -> None:
