@@ -69,7 +69,7 @@ def write_radiograph_bundle(models_dir: Path) -> Path:
 
 
 def _write(models_dir: Path, manifest: dict[str, Any], network: onnx.ModelProto) -> Path:
-    folder = models_dir / manifest["name"]
+    folder = models_dir / str(manifest["name"])
     folder.mkdir(parents=True)
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), "utf-8")
     onnx.save(network, folder / "network.onnx")
