@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, literal, or_
+from sqlalchemy import ColumnElement, and_, bindparam, literal, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -13,7 +14,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from dicom_node.domain.jobs import JobState
 from dicom_node.domain.queue_order import QueueOrder, Waiting
 from dicom_node.domain.rules import Priority
-from dicom_node.storage.tables import JobRow, QueueTurnRow
+from dicom_node.storage.tables import JobRow, QueueTurnRow, UtcDateTime
 
 _QUEUED = literal(str(JobState.QUEUED), literal_execute=True)  # in the text of the statement: a partial index is not used for a parameter
 _UNENDED = (JobState.QUEUED, JobState.RUNNING)
@@ -90,11 +91,8 @@ def _count(turn: QueueTurnRow, priority: Priority) -> None:
 
 def _longest_due(session: Session, now: datetime, *, not_ahead_of: str | None = None) -> Iterator[tuple[Waiting, JobRow]]:
     for priority in Priority:
-        statement = due_statement(priority, now)
-        if not_ahead_of is not None:
-            mine = or_(col(JobRow.ahead_by).is_(None), col(JobRow.ahead_by) == not_ahead_of)
-            statement = statement.where(mine)
-        row = session.exec(statement).first()
+        due = _due(priority, leave_others=not_ahead_of is not None)
+        row = session.exec(due, params={"now": now, "worker": not_ahead_of} if not_ahead_of is not None else {"now": now}).first()
         if row is not None:
             yield Waiting(row.id or 0, priority, row.next_attempt_at), row
 
@@ -104,9 +102,15 @@ def due_statement(priority: Priority, now: datetime) -> SelectOfScalar[JobRow]:
 
     One that replaces results waits for the earlier run to end; one that a worker has begun already is that worker's to claim.
     """
-    earlier = aliased(JobRow)
+    return _due(priority, leave_others=False).params(now=now)
+
+
+@cache
+def _due(priority: Priority, *, leave_others: bool) -> SelectOfScalar[JobRow]:
+    """Write the statement once: composing it takes longer than running it, and a worker asks often."""
+    earlier, now = aliased(JobRow), bindparam("now", type_=UtcDateTime)
     runs_before = select(earlier.id).where(_is_earlier_run(earlier, JobRow), col(earlier.state).in_(_UNENDED)).exists()
-    return (
+    statement = (
         select(JobRow)
         .where(
             col(JobRow.state) == _QUEUED,
@@ -119,6 +123,7 @@ def due_statement(priority: Priority, now: datetime) -> SelectOfScalar[JobRow]:
         .limit(1)
         .with_for_update(skip_locked=True, of=JobRow)
     )
+    return statement.where(or_(col(JobRow.ahead_by).is_(None), col(JobRow.ahead_by) == bindparam("worker"))) if leave_others else statement
 
 
 def _is_earlier_run(earlier: type[JobRow], row: JobRow | type[JobRow]) -> ColumnElement[bool]:

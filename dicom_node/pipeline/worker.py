@@ -57,6 +57,7 @@ class Worker:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._claimed: Run | None = None
         self._ahead: dict[int, Run] = {}
+        self._looked_at: object = None
         self._looked_at_s = self._held_at_s = float("-inf")
         self._take_over(configuration)
         weakref.finalize(self, _shut, self._models, self._lease)
@@ -242,10 +243,9 @@ class Worker:
 
     def _look_ahead(self) -> None:
         """Read the next job, prepare it, and begin it when the device is free, all of it while the claimed one goes on."""
-        run, now = self._claimed, monotonic()
-        if run is None or self._models.alone or not (run.in_host or run.past_inference) or now - self._looked_at_s < _LOOK_EVERY_S / 4:
+        run = self._claimed
+        if run is None or self._models.alone or not (run.in_host or run.past_inference) or not self._is_time_to_look(run):
             return
-        self._looked_at_s = now
         self._forget_taken()
         for other in self._ahead.values():
             if other.phase is Phase.READ and run.phase is not Phase.PREPARING:
@@ -259,6 +259,14 @@ class Worker:
         companions = self._reserve_companions(following)
         if following.phase is Phase.PREPARED and run.past_inference and self._models.device_is_free:
             self._models.infer([begun for begun in (following, *companions) if begun.phase is Phase.PREPARED and self._begin(begun)])
+
+    def _is_time_to_look(self, run: Run) -> bool:
+        """Say whether something has changed here since the last look into the queue, or may have changed there."""
+        seen = (run.job.id, run.phase, tuple((other.job.id, other.phase) for other in self._ahead.values()))
+        if seen == self._looked_at and monotonic() - self._looked_at_s < _BUSY_LOOK_S:
+            return False
+        self._looked_at, self._looked_at_s = seen, monotonic()
+        return True
 
     def _forget_taken(self) -> None:
         """Drop what others took or an operator cancelled."""
