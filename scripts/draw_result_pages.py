@@ -17,6 +17,7 @@ SIDE = 480
 
 
 def pages(asked: BuildRequest) -> list[Image.Image]:
+    """Draw the pages of a result."""
     return [Image.fromarray(o.data_set.pixel_array) for o in build_results(asked) if o.kind == "SC"]
 
 

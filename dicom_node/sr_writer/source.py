@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dicom_node.domain.results import Segment
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ResultError
+from dicom_node.sr_writer.drawing import full_window
 from dicom_node.sr_writer.normalise import NormalisedHeaders, normalised_headers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class SourceFrame:
         header: Normalised header of its instance.
         values: Shape (row, column) float32, or (row, column, 3) uint8.
         pixel_mm: Between rows and between columns; (1, 1) if the source gives none.
-        window: Center and width in the values' units; None if the source has none.
+        window: Center and width in the values' units: the source's, else of a volume what shows most of it; None of a frame without.
     """
 
     header: pydicom.Dataset
@@ -125,7 +126,8 @@ def source_of(request: BuildRequest) -> Source:
 def _slices(volume: Volume, headers: dict[str, pydicom.Dataset]) -> tuple[SourceFrame, ...]:
     _, row_mm, column_mm = volume.spacing_mm
     numbers = volume.source_frame_numbers or (1,) * len(volume.values)
-    window = _window(_header(headers, volume.source_sop_instance_uids[0]))
+    step = max(1, len(volume.values) // 16)
+    window = _window(_header(headers, volume.source_sop_instance_uids[0])) or full_window(volume.values[::step, ::2, ::2])
     return tuple(
         SourceFrame(header, _reference(header, number), values, (row_mm, column_mm), window)
         for values, uid, number in zip(volume.values, volume.source_sop_instance_uids, numbers, strict=True)

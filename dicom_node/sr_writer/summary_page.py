@@ -144,7 +144,7 @@ def _front_view(results: ResultSet, mask: NDArray[np.bool_], width: int, height:
     volume = results.source.volume
     assert volume is not None  # noqa: S101 - asked of volumes only
     row = int(np.argmax(mask.sum(axis=(0, 2))))
-    center, breadth = results.source.frames[0].window or full_window(volume.values[:, row])
+    center, breadth = results.source.frames[0].window or full_window(volume.values)
     rgb = windowed(np.ascontiguousarray(volume.values[:, row]), center, breadth)
     for segment in results.request.result.segments:
         rgb = blended(rgb, segment.mask[:, row], segment.color_rgb, 0.35)

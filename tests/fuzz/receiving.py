@@ -82,7 +82,7 @@ class Reception:
                 exchange.send(stream, step)
             except MalformedPduError as found:
                 error = found
-        assert _lowest_free_descriptor() == descriptor, "a descriptor is left open"
+        assert _lowest_free_descriptor() <= descriptor, "a descriptor is left open"  # an earlier door may have closed its own
         assert sum(map(len, exchange.foreign)) <= 4 * len(stream) + LONGEST_FOREIGN_MESSAGE
         files = self._take_files()
         kept = [content[144 + int.from_bytes(content[140:144], "little") :] for content in files]
