@@ -232,7 +232,7 @@ def test_each_finding_is_of_its_own_class(made: Any) -> None:
     nodes = [helper.make_node("Shape", ["x"], ["unused"]), helper.make_node("Identity", ["both"], ["boxes"])]
     rows = np.array([[[1, 1, 9, 9, 0.2, 0.9], [20, 20, 30, 30, 0.7, 0.1], [2, 30, 9, 38, 0.1, 0.6]]], np.float32)
     network = networks.model(nodes, [networks.value("x", ["n", 1, "h", "w"])], [networks.value("boxes", [1, 3, 6])], both=rows)
-    entries = [FINDING, {**FINDING, "id": "mass", "class_index": 1}]
+    entries = [FINDING, {**FINDING, "id": "mass", "label": "Mass", "class_index": 1}]
     model = made(network, {"findings": entries}, inputs=FRAMES, post=[{"boxes": {"axes": "xy"}}])
     findings = ran(model, frames_of(frame_of())).findings
     assert [(f.id, f.number, round(f.score or 0, 3)) for f in findings] == [("nodule", 1, 0.7), ("mass", 1, 0.9), ("mass", 2, 0.6)]
@@ -327,10 +327,9 @@ def test_nan_in_the_images_is_the_reason_why_nothing_was_analysed(made: Any) -> 
 
 
 def test_an_empty_segment_has_a_volume_and_a_warning(made: Any) -> None:
-    unit = {"value": "mL", "scheme": "UCUM", "meaning": "mL"}
     measured = [
-        {"id": q, "label": q.title(), "concept": NODULE, "unit": unit, "of": q, "segment": "ball"}
-        for q in ("volume_ml", "mean", "diameter_mm")
+        {"id": q, "label": q.title(), "concept": NODULE, "unit": {**ONE, "value": unit}, "of": q, "segment": "ball"}
+        for q, unit in (("volume_ml", "mL"), ("mean", "1"), ("diameter_mm", "mm"))
     ]
     model = made(
         networks.threshold_segmenter(), {"segments": [{**SEGMENT, "label_value": 1}], "measurements": measured}, post=[{"argmax": {}}]

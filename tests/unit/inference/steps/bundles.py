@@ -35,6 +35,10 @@ SEGMENT = {
 
 
 def write_bundle(folder: Path, network: bytes, sections: dict[str, Any]) -> ModelBundle:
+    return load_bundle(written_bundle(folder, network, sections))
+
+
+def written_bundle(folder: Path, network: bytes, sections: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {**yaml.safe_load(_ABOUT), **sections}
     manifest.setdefault("inputs", [{"name": "images", "kind": "volume"}])
@@ -42,4 +46,4 @@ def write_bundle(folder: Path, network: bytes, sections: dict[str, Any]) -> Mode
     manifest["outputs"] = {"finding": LUNG, **manifest.get("outputs", {})}
     (folder / "network.onnx").write_bytes(network)
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), "utf-8")
-    return load_bundle(folder)
+    return folder

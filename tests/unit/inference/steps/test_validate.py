@@ -8,10 +8,11 @@ import pytest
 
 from dicom_node.errors import ModelError
 from dicom_node.inference import open_model
+from dicom_node.inference.bundle.loading import read_manifest
 from dicom_node.inference.session import TensorInfo
 from dicom_node.inference.steps.validate import validate_steps
 from tests.unit.inference.steps import networks
-from tests.unit.inference.steps.bundles import ABSENT, NODULE, ONE, PRESENT, SEGMENT, write_bundle
+from tests.unit.inference.steps.bundles import ABSENT, NODULE, ONE, PRESENT, SEGMENT, write_bundle, written_bundle
 
 FRAMES = [{"name": "images", "kind": "frames"}]
 FLOAT = np.dtype(np.float32)
@@ -37,8 +38,9 @@ def measured(**fields: Any) -> dict[str, Any]:
 def faults(folder: Path, network: tuple[Any, Any], out: Any, sections: dict[str, Any]) -> tuple[str, ...]:
     sections = dict(sections)
     steps = {"preprocess": sections.pop("pre", []), "infer": sections.pop("infer", "whole"), "postprocess": sections.pop("post", [])}
-    bundle = write_bundle(folder, b"", {"steps": steps, "outputs": out, **sections})
-    return validate_steps(bundle.manifest, *network)
+    manifest = read_manifest(written_bundle(folder, b"", {"steps": steps, "outputs": out, **sections})).manifest
+    assert manifest is not None
+    return validate_steps(manifest, *network)
 
 
 @pytest.mark.parametrize(
