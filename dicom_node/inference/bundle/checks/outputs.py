@@ -62,9 +62,7 @@ def _check_measurement(manifest: Manifest, entry: MeasurementEntry, place: Place
     segments = [segment.id for segment in manifest.outputs.segments]
     if entry.segment and entry.segment not in segments:
         yield source.fault([*place, "segment"], f"no segment has the id {entry.segment!r}", known(entry.segment, segments))
-    if is_segment_quantity(entry.of):
-        if not entry.segment:
-            yield source.fault([*place, "of"], f"{entry.of} is of a segment, and none is named", "name it by `segment`")
+    if entry.segment and is_segment_quantity(entry.of):  # without a segment it is an output of that name, which the network tells
         if entry.index is not None:
             yield source.fault([*place, "index"], f"{entry.of} of a segment is one number")
         if entry.of == "volume_ml" and manifest.inputs[0].kind is InputKind.FRAMES:
@@ -81,8 +79,3 @@ def _check_declared(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
         if not measurement.of:
             place: Place = ["outputs", "measurements", number]
             yield source.fault(place, "`of` is missing: nothing says what is measured", "a quantity of a segment, or a network output")
-    steps = {entry.name for entry in manifest.steps.postprocess}
-    if section.findings and not steps & {"boxes", "class_scores"}:
-        yield source.fault(["outputs", "findings"], "no step after the network reads findings", "add boxes or class_scores to postprocess")
-    if section.evaluations and "class_scores" not in steps:
-        yield source.fault(["outputs", "evaluations"], "no step after the network reads class scores", "add class_scores to postprocess")
