@@ -34,6 +34,8 @@ class FakeGpu:
         self.contexts = 0
         self.allocations = 0
         self.fail_synchronize = False
+        self.fail_stream = False
+        self.fail_leaving = False
         self._addresses = itertools.count(0x7F0000000000, 1 << 24)
         self._current = threading.local()
 
@@ -61,6 +63,8 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:  # noqa: C901 - small classes that 
 
         def pop(self) -> None:
             assert gpu.stack().pop() is self
+            if gpu.fail_leaving:
+                raise CudaError("cuCtxPopCurrent failed: an illegal memory access was encountered")
 
         def detach(self) -> None:
             gpu.contexts -= 1
@@ -97,6 +101,8 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:  # noqa: C901 - small classes that 
     class Stream:
         def __init__(self) -> None:
             gpu.demand_context()
+            if gpu.fail_stream:
+                raise CudaError("cuStreamCreate failed: out of memory")
             self.handle, self.queue = id(self), []
             STREAMS[self.handle] = self
 
@@ -142,7 +148,7 @@ class FakeTensorRt(ModuleType):
     ) -> None:
         super().__init__("tensorrt")
         self.__version__ = "11.4.0.106"
-        self.Logger = type("Logger", (), {"ERROR": 3, "__init__": lambda _self, _level: None})
+        self.ILogger = type("ILogger", (), {"WARNING": 2, "ERROR": 1, "INTERNAL_ERROR": 0})
         self.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
         self.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
         self.executions = 0
@@ -224,10 +230,14 @@ class FakeTensorRt(ModuleType):
                 return Context()
 
         class Runtime(Counted):
-            def __init__(self, _logger: object) -> None:
+            def __init__(self, logger: object) -> None:
                 super().__init__()
+                self.logger = logger
 
             def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
-                return Engine() if plan.startswith(b"plan") else None
+                if plan.startswith(b"plan"):
+                    return Engine()
+                self.logger.log(1, "The engine plan file is generated on an incompatible device")  # type: ignore[attr-defined]
+                return None
 
         self.Runtime = Runtime

@@ -15,8 +15,9 @@ from dicom_node.inference.backends.owner_thread import OwnerThread
 from dicom_node.inference.engines.build_engine import EngineMaker
 from dicom_node.inference.engines.cuda_graph import RecordedRun, graphs_available
 from dicom_node.inference.engines.device_memory import DeviceMemory
-from dicom_node.inference.engines.probe import CudaDevice, probe
+from dicom_node.inference.engines.probe import CudaDevice, cuda_devices_apart, probe
 from dicom_node.inference.engines.tensorrt_library import Flavour, TensorRt, load_tensorrt
+from dicom_node.inference.engines.tensorrt_logger import lines_logger
 from dicom_node.inference.network import Network, NetworkFormat, Precision, SessionOptions, Shape
 from dicom_node.inference.session import Session, Signature, TensorInfo, Tensors
 from dicom_node.ops.logs import get_logger
@@ -34,8 +35,11 @@ _DTYPES: Mapping[str, np.dtype[np.generic]] = {
 
 
 def availability() -> Availability:
-    """Ask the driver first: without a device no NVIDIA library is imported, some of them would end the process."""
-    found = probe()
+    """Ask the driver first: without a device no NVIDIA library is imported, some of them would end the process.
+
+    It is asked in a process of its own, so that whoever only wants to know can still fork.
+    """
+    found = cuda_devices_apart()
     if not found.devices:
         return Availability(usable=False, reason=found.reason)
     try:
@@ -107,11 +111,11 @@ class TensorRtSession(Session):
         if library is None:
             raise ModelError("session is not active")
         trt = library.module
-        self._logger = trt.Logger(trt.Logger.ERROR)
+        self._logger = lines_logger(trt)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise ModelError(f"{library.flavour} {library.version} does not load the engine: it is for another GPU, version or driver")
+            raise ModelError(f"{library.flavour} {library.version} does not load the engine: {self._logger.last_error()}")
         self._context = self._new_context(library)
         self._plan_bytes = len(plan)
         self._records = self.options.cuda_graphs and library.flavour is Flavour.FULL and graphs_available()
@@ -208,13 +212,17 @@ class TensorRtSession(Session):
 
     def _enqueue(self, stream_handle: int) -> None:
         if not self._context.execute_async_v3(stream_handle):
-            raise ModelError("TensorRT failed to run the engine")
+            raise ModelError(f"TensorRT failed to run the engine: {self._logger.last_error()}")
 
     def _deactivate(self) -> None:
-        if self._thread is not None:
+        if self._thread is None:
+            return
+        try:
             self._thread.call(self._close)
-            self._thread.stop()
-            self._thread = None
+        except ModelError as error:  # a GPU that failed cannot even be tidied up; the error that said so came before
+            get_logger().warning("gpu_not_freed", network=self.network.path.name, error=str(error))
+        self._thread.stop()
+        self._thread = None
 
     def _close(self) -> None:
         """Free in the order of dependence, while the context is still current."""
@@ -225,6 +233,6 @@ class TensorRtSession(Session):
         self._runtime = None
         self._logger = None
         self._plan_bytes = 0
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()

@@ -19,6 +19,7 @@ from dicom_node.inference.engines.tensorrt_library import Flavour, TensorRt
 from dicom_node.inference.network import BuildProgress, Network, Precision, SessionOptions
 
 _KEY_FORMAT = 1
+"""Raised when the build itself changes, so that older engines are not found."""
 NetworkRun = tuple[Network, Precision, SessionOptions]
 """Which network, in which precision, with which options."""
 

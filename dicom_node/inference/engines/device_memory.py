@@ -38,14 +38,18 @@ class DeviceMemory:
         except ImportError as error:
             raise EngineUnavailableError(f"pycuda cannot be imported: {error}", hint="Install the extra `gpu`.") from error
         self._cuda = cuda
+        self._buffers: dict[str, _Buffer] = {}
         try:
             cuda.init()
             self._context = cuda.Device(device_index).retain_primary_context()
-            self._context.push()
         except cuda.Error as error:
             raise EngineUnavailableError(f"GPU {device_index} cannot be used: {error}") from error
-        self._buffers: dict[str, _Buffer] = {}
-        self._stream = cuda.Stream()
+        self._context.push()
+        try:
+            self._stream = cuda.Stream()
+        except cuda.Error as error:
+            self._leave()
+            raise EngineUnavailableError(f"GPU {device_index} cannot be used: {error}") from error
 
     @property
     def stream_handle(self) -> int:
@@ -104,11 +108,19 @@ class DeviceMemory:
             self._stream.synchronize()
 
     def close(self) -> None:
-        """Free all memory and leave the context."""
-        for buffer in self._buffers.values():
-            self._free(buffer)
-        self._buffers.clear()
-        self._stream = None
+        """Free all memory and leave the context.
+
+        Raises:
+            ModelError: the GPU failed before and cannot be tidied up.
+        """
+        with self._errors():
+            for buffer in self._buffers.values():
+                self._free(buffer)
+            self._buffers.clear()
+            self._stream = None
+            self._leave()
+
+    def _leave(self) -> None:
         self._context.pop()
         self._context.detach()
 

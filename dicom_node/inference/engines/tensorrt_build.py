@@ -14,9 +14,8 @@ from dicom_node.errors import BuildCancelledError, ModelError
 from dicom_node.inference.engines.build_progress import PhaseTree
 from dicom_node.inference.engines.onnx_network import PreparedNetwork
 from dicom_node.inference.engines.tensorrt_library import Flavour, TensorRt
+from dicom_node.inference.engines.tensorrt_logger import lines_logger
 from dicom_node.inference.network import BuildProgress, ShapeRange
-
-_MOST_LOG_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +77,12 @@ def build_plan(
     """
     begin = perf_counter()
     trt = library.module
-    logger = _logger(trt)
+    logger = lines_logger(trt)
     builder = _builder(trt, logger)
     network = _parsed(library, builder, logger, order)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_bytes)
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: fp32 would have a mantissa of 10 bit
     phases = PhaseTree(on_progress)
     monitor = _monitor(trt, phases, is_cancelled)
     config.progress_monitor = monitor
@@ -152,25 +152,6 @@ def _fits(shape: tuple[int, ...], wanted: ShapeRange) -> bool:
     return len(shape) == len(wanted.min) and all(
         length < 0 or low == length == high for length, low, high in zip(shape, wanted.min, wanted.max, strict=True)
     )
-
-
-def _logger(trt: Any) -> Any:
-    class Lines(trt.ILogger):  # type: ignore[misc]
-        """Keeps warnings and errors; everything else of the builder's thousands of lines is dropped."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: list[str] = []
-            self._kept = {trt.ILogger.WARNING: "warning", trt.ILogger.ERROR: "error", trt.ILogger.INTERNAL_ERROR: "error"}
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in self._kept and len(self.lines) < _MOST_LOG_LINES:
-                self.lines.append(f"{self._kept[severity]}: {message}")
-
-        def last_error(self) -> str:
-            return next((line.removeprefix("error: ") for line in reversed(self.lines) if line.startswith("error: ")), "it gives no reason")
-
-    return Lines()
 
 
 def _monitor(trt: Any, tree: PhaseTree, is_cancelled: Callable[[], bool]) -> Any:

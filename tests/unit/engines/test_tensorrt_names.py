@@ -31,6 +31,7 @@ ROLES = {
         "error": "ParserError",
         "tensor": "ITensor",
     },
+    "engines/tensorrt_logger.py": {},
     "backends/tensorrt_session.py": {
         "settings": "IRuntimeConfig",
         "self._engine": "ICudaEngine",

@@ -40,7 +40,8 @@ class Host:
         package.driver = fake_pycuda(self.gpu)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "pycuda", package)
         monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
-        monkeypatch.setattr(tensorrt_session, "probe", lambda: Probe(DEVICES, ""))
+        for name in ("probe", "cuda_devices_apart"):
+            monkeypatch.setattr(tensorrt_session, name, lambda: Probe(DEVICES, ""))
         monkeypatch.setattr(tensorrt_session, "load_tensorrt", lambda: TensorRt(self.trt, self.flavour, "11.4.0.106"))
         monkeypatch.setattr(build_engine, "build_plan", self.build)
 
@@ -115,8 +116,26 @@ def test_failing_run_is_said_and_the_next_one_works(host: Host, tmp_path: Path, 
 
 def test_plan_that_does_not_load_frees_everything(host: Host, tmp_path: Path) -> None:
     host.plan = b"of another GPU"
-    with pytest.raises(ModelError, match=r"tensorrt 11\.4\.0\.106 does not load the engine"), opened(host, tmp_path):
+    with (
+        pytest.raises(ModelError, match=r"tensorrt 11\.4\.0\.106 does not load the engine: .* an incompatible device"),
+        opened(host, tmp_path),
+    ):
         pass
+
+
+def test_gpu_without_a_stream_is_left_again(host: Host, tmp_path: Path) -> None:
+    host.gpu.fail_stream = True
+    with pytest.raises(EngineUnavailableError, match="GPU 0 cannot be used"), opened(host, tmp_path):
+        pass
+
+
+def test_gpu_that_failed_does_not_hide_the_first_error(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host.gpu.fail_synchronize = host.gpu.fail_leaving = True
+    with pytest.raises(ModelError, match="illegal memory access"), opened(host, tmp_path) as session:
+        session.infer(EDGES.inputs)
+    assert not session.active
+    assert "gpu_not_freed" in "".join(capsys.readouterr())
+    host.gpu.contexts -= 1  # what could not be left
 
 
 def test_cancel_during_the_build_ends_activation(host: Host, tmp_path: Path) -> None:
@@ -198,7 +217,7 @@ def test_availability_asks_the_driver_before_any_library(monkeypatch: pytest.Mon
     def forbidden() -> None:
         raise AssertionError("imported without a device")
 
-    monkeypatch.setattr(tensorrt_session, "probe", lambda: Probe((), "no NVIDIA driver"))
+    monkeypatch.setattr(tensorrt_session, "cuda_devices_apart", lambda: Probe((), "no NVIDIA driver"))
     monkeypatch.setattr(tensorrt_session, "load_tensorrt", forbidden)
     assert available_backends()["tensorrt"].reason == "no NVIDIA driver"
     assert not available_backends()["tensorrt"].usable
