@@ -122,9 +122,9 @@ def _data_set_offset(meta: pydicom.dataset.FileMetaDataset) -> int:
 
 def _values(data_set: pydicom.Dataset, tag: BaseTag) -> tuple[str, ...] | None:
     """Return an element's values as text, or None for what routing never reads."""
-    raw = data_set.get_item(tag)
-    if raw is None or raw.VR in _NOT_TEXT:
-        return None
+    raw = data_set.get_item(tag, keep_deferred=True)
+    if raw is None or raw.VR in _NOT_TEXT or (isinstance(raw, RawDataElement) and raw.value is None and raw.length):
+        return None  # the last ones are pixel data that are still in their file
     try:
         element = data_set[tag]
     except Exception:  # noqa: BLE001 - what pydicom cannot convert must not cost the instance, nor its other elements

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.datadict import dictionary_description
+from pydicom.tag import BaseTag, Tag
 
 from dicom_node.errors import VolumeError
 from dicom_node.inference.pixels.reading import label
@@ -60,23 +62,29 @@ class FrameHeader:
 
     data_set: pydicom.Dataset
     frame: int = 0
+    _groups: tuple[pydicom.Dataset, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = []
+        frames = _value(self.data_set, "PerFrameFunctionalGroupsSequence")
+        if frames is not None and self.frame < len(frames):
+            found.append(frames[self.frame])
+        found += (_value(self.data_set, "SharedFunctionalGroupsSequence") or [])[:1]
+        object.__setattr__(self, "_groups", tuple(found))
 
     def value(self, keyword: str) -> Any:
         """Return an element's value for this frame, None if there is none."""
-        for groups in self._groups():
+        for groups in self._groups:
             found = _in_groups(groups, keyword)
             if found is not None:
                 return found
-        return _filled(self.data_set.get(keyword))
+        return _value(self.data_set, keyword)
 
     def frame_type(self) -> tuple[str, ...]:
         """Return Frame Type, or Image Type where frames have none."""
-        for groups in self._groups():
-            for name in _FRAME_TYPES:
-                for item in groups.get(name, ())[:1]:
-                    if item.get("FrameType"):
-                        return tuple(str(v) for v in item.FrameType)
-        return tuple(str(v) for v in _several(self.data_set.get("ImageType")))
+        items = (item for groups in self._groups for name in _FRAME_TYPES for item in (_value(groups, name) or ())[:1])
+        kinds = (_value(item, "FrameType") for item in items)
+        return tuple(str(v) for v in _several(next((k for k in kinds if k is not None), _value(self.data_set, "ImageType"))))
 
     def numbers(self, keyword: str, count: int) -> NDArray[np.float64]:
         """Return an element of so many numbers.
@@ -101,30 +109,26 @@ class FrameHeader:
         several = int(self.data_set.get("NumberOfFrames", 1) or 1) > 1
         return f"{label(self.data_set)}, frame {self.frame + 1}" if several else label(self.data_set)
 
-    def _groups(self) -> list[pydicom.Dataset]:
-        found = []
-        frames = self.data_set.get("PerFrameFunctionalGroupsSequence")
-        if frames is not None and self.frame < len(frames):
-            found.append(frames[self.frame])
-        shared = self.data_set.get("SharedFunctionalGroupsSequence")
-        if shared:
-            found.append(shared[0])
-        return found
-
 
 def _in_groups(groups: pydicom.Dataset, keyword: str) -> Any:
-    items: Sequence[pydicom.Dataset] = (groups,)
+    items: list[pydicom.Dataset] = [groups] if keyword in _MACROS else []
     for sequence in _MACROS.get(keyword, ()):
-        items = [inner for item in items for inner in (item.get(sequence) or ())[:1]]
-    candidates = [*(items if keyword in _MACROS else ()), *(item for name in _UNASSIGNED for item in (groups.get(name) or ())[:1])]
-    for item in candidates:
-        found = _filled(item.get(keyword))
-        if found is not None:
-            return found
-    return None
+        items = [inner for item in items for inner in (_value(item, sequence) or ())[:1]]
+    items += [item for name in _UNASSIGNED for item in (_value(groups, name) or ())[:1]]
+    return next((found for item in items if (found := _value(item, keyword)) is not None), None)
 
 
-def _filled(value: Any) -> Any:
+@lru_cache(maxsize=256)
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def _value(data_set: pydicom.Dataset, keyword: str) -> Any:
+    """Return a value, None if the element is absent or empty; by tag, since there are a dozen a frame."""
+    tag = _tag(keyword)
+    if tag not in data_set:
+        return None
+    value = data_set[tag].value
     return None if value is None or value == "" or (not isinstance(value, str | bytes | int | float) and len(value) == 0) else value
 
 

@@ -169,7 +169,7 @@ def _check_uniform(planes: Sequence[Plane]) -> None:
     if not np.allclose(spacings, first.spacing_mm):
         _same("Pixel Spacing", [f"{p.spacing_mm[0]:.6g} x {p.spacing_mm[1]:.6g} mm" for p in planes])
         raise VolumeError("slices differ in Pixel Spacing")
-    references = {str(uid) for p in planes if (uid := p.header.value("FrameOfReferenceUID"))}
+    references = {str(uid) for p in planes if (uid := p.header.data_set.get("FrameOfReferenceUID"))}
     if len(references) > 1:
         raise VolumeError(f"slices belong to {len(references)} frames of reference (Frame of Reference UID)")
 

@@ -45,7 +45,7 @@ FASTEST_FIRST: dict[str, tuple[str, ...]] = {
     JPEGLosslessSV1: _JPEG_LOSSLESS,
     JPEGLSLossless: _JPEG_LS,
     JPEGLSNearLossless: _JPEG_LS,
-    JPEG2000Lossless: ("pylibjpeg", "gdcm", "pillow"),
+    JPEG2000Lossless: ("gdcm", "pylibjpeg", "pillow"),
     JPEG2000: ("pylibjpeg", "pillow", "gdcm"),
     HTJ2KLossless: _HTJ2K,
     HTJ2KLosslessRPCL: _HTJ2K,
@@ -128,7 +128,7 @@ class FrameDecoder:
             PixelError: no decoder of this transfer syntax is installed, or all of them failed; names what was tried and what to install.
         """
         decoder = decoder_for(self.transfer_syntax)
-        plugins, options = list(plugin_order(decoder)), {**self.options, "number_of_frames": 1}
+        plugins, options = list(plugin_order(decoder)), {**self.options, "number_of_frames": 1, "correct_unused_bits": False}
         if self.transfer_syntax in _WITH_JPEG_MARKERS and options["samples_per_pixel"] == 3:
             color = jpeg_color(encoded)
             self._settle_color(color, options)

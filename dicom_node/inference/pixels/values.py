@@ -170,8 +170,10 @@ def _rescale_into(out: NDArray[np.float32], stored: NDArray[Any], slope: float, 
 
 def _padding(header: FrameHeader, found: ImageFormat) -> tuple[float, float] | None:
     for keyword, limit in _PADDING:
+        if keyword.startswith(("Float", "Double")) != found.is_float:
+            continue
         value = header.value(keyword)
-        if value is None or keyword.startswith(("Float", "Double")) != found.is_float:
+        if value is None:
             continue
         ends = [_as_stored(float(v), found) for v in (value, header.value(limit)) if v is not None]
         return min(ends), max(ends)

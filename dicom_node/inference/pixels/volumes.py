@@ -124,7 +124,7 @@ def _volume(instances: Sequence[pydicom.Dataset], stack: Stack, result: Regular)
     return Volume(
         result.values,
         result.affine_lps_mm,
-        str(stack.planes[0].header.value("FrameOfReferenceUID") or ""),
+        str(instances[0].get("FrameOfReferenceUID") or ""),
         tuple(str(instances[s.instance].SOPInstanceUID) for s in sources),
         tuple(s.frame + 1 for s in sources) if multi_frame else (),
     )

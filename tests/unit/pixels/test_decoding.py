@@ -21,6 +21,7 @@ from pydicom.uid import (
     MPEG4HP41,
     UID,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -313,10 +314,14 @@ def test_odd_frames_of_bytes_in_big_endian_words_are_swapped() -> None:
 
 
 @pytest.mark.parametrize("columns", [8, 11])
-def test_bits_are_unpacked_also_where_frames_begin_within_a_byte(columns: int) -> None:
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_bits_are_unpacked_also_where_frames_begin_within_a_byte(columns: int, syntax: UID) -> None:
     bits = np.random.default_rng(1).integers(0, 2, (7, 1, columns), np.uint8)
     packed = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     ds = image(bits, NumberOfFrames=7, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=packed + b"\0" * (len(packed) % 2))
+    if syntax == ExplicitVRBigEndian:
+        ds.PixelData = np.frombuffer(ds.PixelData, np.uint16).byteswap().tobytes()
+    ds.file_meta.TransferSyntaxUID, ds["PixelData"].VR = syntax, "OW"
     frames, _ = frame_set_from_instances([ds])
     assert np.array_equal(np.stack([f.values for f in frames.frames]), bits)
 

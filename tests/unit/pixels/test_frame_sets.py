@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, convert_color_space
+from pydicom.uid import ExplicitVRBigEndian
 
 from dicom_node.domain.frames import Frame, FrameSet
 from dicom_node.errors import PixelError, VolumeError
@@ -106,6 +107,20 @@ def test_windows_stand_per_frame() -> None:
     assert [f.window for f in frames.frames] == [(40, 100), (50, 100)]
 
 
+def test_what_stands_per_frame_counts_more_than_what_is_shared_and_that_more_than_the_instance() -> None:
+    def with_slope(value: float) -> Dataset:
+        group, transformation = Dataset(), Dataset()
+        transformation.RescaleSlope, transformation.RescaleIntercept = value, 0
+        group.PixelValueTransformationSequence = [transformation]
+        return group
+
+    ds = image(np.ones((2, 2, 2), np.uint16), NumberOfFrames=2, RescaleSlope=7, RescaleIntercept=0)
+    assert [f.values[0, 0] for f in frame_set_from_instances([ds])[0].frames] == [7, 7]
+    ds.SharedFunctionalGroupsSequence = [with_slope(3)]
+    ds.PerFrameFunctionalGroupsSequence = [with_slope(5), Dataset()]
+    assert [f.values[0, 0] for f in frame_set_from_instances([ds])[0].frames] == [5, 3]
+
+
 def region(delta_cm: float, units: int = 3, spatial_format: int = 1) -> Dataset:
     ds = Dataset()
     ds.RegionSpatialFormat, ds.PhysicalUnitsXDirection, ds.PhysicalUnitsYDirection = spatial_format, units, units
@@ -201,6 +216,21 @@ def test_palette_is_looked_up_and_holds_at_its_ends(bits: int, dtype: type, coun
     values = frame(palette(pixels, entries, 10, bits, data)).values
     expected = entries[np.clip(pixels.astype(int) - 10, 0, count - 1)]
     assert np.array_equal(values, expected)
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize(("bits", "entry"), [(16, 0x1234), (8, 0x12)])
+def test_palette_in_big_endian_words_is_the_same(bits: int, entry: int, segmented: bool) -> None:
+    entries = [entry, 0, 3 * entry, 2 * entry]
+    data = [0, 4, *entries] if segmented else entries
+    little = np.array(data, f"<u{bits // 8}").tobytes()
+    ds = palette(np.array([[0, 1], [2, 3]], np.uint8), np.zeros(4), 0, bits, [b""] * 3)
+    ds.file_meta.TransferSyntaxUID, ds["PixelData"].VR = ExplicitVRBigEndian, "OB"
+    for name in ("Red", "Green", "Blue"):
+        del ds[f"{name}PaletteColorLookupTableData"]
+        keyword = f"{'Segmented' if segmented else ''}{name}PaletteColorLookupTableData"
+        setattr(ds, keyword, np.frombuffer(little, np.uint16).byteswap().tobytes())
+    assert frame(ds).values[..., 0].ravel().tolist() == [0x12, 0, 0x36, 0x24]
 
 
 def test_signed_palette_may_begin_below_zero() -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import PixelError
 from dicom_node.inference import read_instances, volume_from_instances
+from dicom_node.pipeline.headers import header_attributes
+from dicom_node.sr_writer.normalise import normalised_headers
 from tests.unit.pixels.series import PYDICOM, Block, enhanced, image, saved, single_frames
 
 
@@ -26,6 +28,18 @@ def test_pixel_data_stay_in_the_file_until_they_are_wanted_and_also_then(tmp_pat
     assert is_unread(read)
     assert np.array_equal(volume.values, Block().stored() - 1024.0)
     assert read.PixelData == original.PixelData
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_asking_for_the_header_does_not_read_the_pixels(syntax: pydicom.uid.UID, tmp_path: Path) -> None:
+    original = single_frames(Block())[0]
+    original.file_meta.TransferSyntaxUID = syntax
+    (read,) = read_instances(saved([original], tmp_path))
+    attributes = header_attributes(read)
+    normalised_headers([read], 1.0)
+    assert attributes["Rows"] == ("8",)
+    assert "PixelData" not in attributes
+    assert is_unread(read)
 
 
 def test_an_instance_that_was_read_can_go_to_another_process(tmp_path: Path) -> None:

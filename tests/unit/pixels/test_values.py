@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from dicom_node.errors import PixelError, VolumeError
-from dicom_node.inference import to_hounsfield, volume_from_instances
+from dicom_node.inference import frame_set_from_instances, to_hounsfield, volume_from_instances
 from dicom_node.inference.pixels.frame_header import FrameHeader
 from dicom_node.inference.pixels.image_format import image_format
 from dicom_node.inference.pixels.values import stored_values, value_transform
@@ -59,6 +59,21 @@ def test_bits_outside_the_stored_ones_never_count(stored_bits: int, above: int, 
 def test_overlay_planes_in_the_upper_bits_are_cut_off() -> None:
     pixels = np.array([[0x0FFF, 0x8001], [0x1002, 0xF003]], np.uint16)
     assert meant(pixels, BitsStored=12, HighBit=11).tolist() == [[4095, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_values_in_the_upper_bits_are_found_there(syntax: pydicom.uid.UID) -> None:
+    """As old devices store 12 bits: with High Bit 15."""
+    truth = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 4 + 3
+    ds = image((truth << 4) | 9, BitsStored=12, HighBit=15)
+    if syntax.is_encapsulated:
+        ds.compress(syntax, generate_instance_uid=False)
+    assert np.array_equal(frame_set_from_instances([ds])[0].frames[0].values, truth)
+
+
+def test_values_of_32_bits_keep_their_last_digit_until_the_intercept_brings_them_down() -> None:
+    stored = np.array([[2**31 + 5, 2**31 - 7]], np.uint32)
+    assert to_hounsfield(stored, rescale_slope=1, rescale_intercept=-(2**31)).tolist() == [[5, -7]]
 
 
 def test_slope_and_intercept_count_slice_by_slice() -> None:
