@@ -59,7 +59,9 @@ _DIGITS = re.compile(r"\d(?:[ .-]?\d){5,}")
 _CODE = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=(?:[A-Za-z]*\d){4})[A-Za-z0-9]{6,}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_QUANTITY = re.compile(rf"(?i)(?<![\d.])\d{{1,4}}(?:[.,]\d{{1,3}})?\s*(?:{'|'.join(sorted(_UNITS.split(), key=len, reverse=True))})")
+_LONG_UNITS = "|".join(sorted((unit for unit in _UNITS.split() if len(unit) > 1), key=len, reverse=True))
+_SHORT_UNITS = "|".join(unit for unit in _UNITS.split() if len(unit) == 1)
+_QUANTITY = re.compile(rf"(?<![\d.])\d{{1,4}}(?:[.,]\d{{1,3}})?\s*(?:(?i:{_LONG_UNITS})(?![a-z])|(?i:{_SHORT_UNITS})(?![A-Za-z]))")
 """A number with its unit; readers lose the spaces between several."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|%|°")
 
@@ -77,7 +79,7 @@ def text_class(text: str, attributes: Attributes) -> TextClass:
         return TextClass.LABEL
     if len(_IDEOGRAPHS.findall(text)) >= 2:  # a name needs no more
         return TextClass.IDENTIFYING
-    unknown = [word for word in _WORD.findall(text) if word.casefold() not in _HARMLESS]
+    unknown = [word for word in _WORD.findall(_QUANTITY.sub(" ", text)) if word.casefold() not in _HARMLESS]
     named = len(unknown) >= 2 or bool(re.search(r"[^\W\d_]{2,}\s*[,^]\s*[^\W\d_]", text))
     return TextClass.IDENTIFYING if named else TextClass.TEXT
 
@@ -99,9 +101,9 @@ def _is_date(match: re.Match[str]) -> bool:
 
 def _is_label(text: str) -> bool:
     """Every part is a known abbreviation, a unit or a short number."""
-    tokens = _TOKEN.findall(text)
+    tokens = _TOKEN.findall(_QUANTITY.sub(" ", text))
     if not tokens:
-        return len(text) <= 2
+        return len(text) <= 2 or _QUANTITY.search(text) is not None
     return all(token.casefold() in _HARMLESS or (token.isascii() and (token[0].isdigit() or len(token) == 1)) for token in tokens)
 
 
