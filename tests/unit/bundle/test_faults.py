@@ -79,6 +79,7 @@ FAULTS = [
     ("scheme: UCUM", "scheme: SI", "outputs.measurements[0].unit", "units are UCUM codes"),
     ("unit: {value: mL", "unit: {value: mm", "outputs.measurements[0].unit", "volume_ml comes in mL, the unit is mm"),
     ("segment: liver", "segment: kidney", "outputs.measurements[0].segment", "no segment has the id 'kidney'"),
+    ("      segment: liver\n", "", "outputs.measurements[0].of", "none is named"),
     ("      of: volume_ml\n", "", "outputs.measurements[0]", "`of` is missing"),
     ("backends: [onnxruntime]", "backends: [onnx]", "engines.backends[0]", "'tensorrt', 'onnxruntime'"),
     ("backends: [onnxruntime]", "backends: [onnxruntime, onnxruntime]", "engines.backends[1]", "given twice"),

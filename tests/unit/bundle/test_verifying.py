@@ -57,7 +57,6 @@ def test_bundle_that_cannot_be_loaded_is_told_not_raised(tmp_path: Path) -> None
         ([("argmax", "threshold")], "outputs.segments[0]", "liver has label_value"),
         ([("argmax: {}", "argmax: {of: logits}")], "steps.postprocess[0].argmax", "names output logits; outputs are y"),
         ([("size: [8, 8, 8]", "size: [8, 8]")], "steps.infer.sliding_window", "has 2 lengths"),
-        ([("      segment: liver\n", "")], "outputs.measurements[0]", "say which by segment"),
         ([("of: volume_ml\n      segment: liver", "of: scores")], "outputs.measurements[0]", "no output; outputs are y"),
         (
             [("window: {center: 40, width: 400}", "tensor: {dtype: float64}")],

@@ -62,7 +62,9 @@ def _check_measurement(manifest: Manifest, entry: MeasurementEntry, place: Place
     segments = [segment.id for segment in manifest.outputs.segments]
     if entry.segment and entry.segment not in segments:
         yield source.fault([*place, "segment"], f"no segment has the id {entry.segment!r}", known(entry.segment, segments))
-    if entry.segment and is_segment_quantity(entry.of):  # without a segment it is an output of that name, which the network tells
+    if is_segment_quantity(entry.of):
+        if not entry.segment:
+            yield source.fault([*place, "of"], f"{entry.of} is of a segment, and none is named", "name it by `segment`")
         if entry.index is not None:
             yield source.fault([*place, "index"], f"{entry.of} of a segment is one number")
         if entry.of == "volume_ml" and manifest.inputs[0].kind is InputKind.FRAMES:
