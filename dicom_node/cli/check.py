@@ -25,7 +25,7 @@ def check(config: ConfigPath = DEFAULT_CONFIG) -> None:
         if certificate.days_left(now) <= STEPS_DAYS[0]:
             typer.echo(f"{config}: warning: {certificate.option}: {expiry_text(certificate, now)}", err=True)
     _say_change(configuration)
-    bundles = find_bundles(configuration.node.models_dir)
+    bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     typer.echo(
         f"{config}: no faults. {len(configuration.rules)} rule(s), {len(configuration.node.peers)} peer(s), "
         f"{len(configuration.destinations)} destination(s), {len(bundles)} model(s)."

@@ -168,7 +168,7 @@ def _commitments(configuration: Configuration) -> str:
 
 
 def _models(configuration: Configuration) -> str:
-    bundles = find_bundles(configuration.node.models_dir)
+    bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     for bundle in bundles.values():
         open_model(bundle, threads=1).close()
     wanted = {rule.model for rule in configuration.rules if rule.model}

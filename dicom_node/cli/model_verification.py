@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dicom_node.cli.options import ConfigPath
-from dicom_node.cli.output import print_json, print_table
+from dicom_node.cli.output import print_table
 from dicom_node.config import load_configuration
 from dicom_node.errors import ConfigError, EngineUnavailableError, ModelError
 from dicom_node.inference import ModelBundle, find_bundles
@@ -42,18 +42,14 @@ class Wanted:
     again: bool = False
 
 
-def verify_cases(bundle: ModelBundle, node: NodeEngines, *, as_json: bool = False) -> bool:
-    """Run the cases of a model anew on every engine that is here, and print what came of each.
+def print_cases(records: Mapping[Engine, Record]) -> None:
+    """Print what came of each case, engine by engine."""
+    print_table(_COLUMNS, (row for engine, record in records.items() for row in _rows(engine, record)), nothing="No engine is here.")
 
-    Returns:
-        Whether all of them passed.
-    """
-    good, records = verify_engines(bundle, node, Wanted(again=True), quiet=as_json)
-    if as_json:
-        print_json({str(engine): _cases_as_json(record) for engine, record in records.items()})
-    else:
-        print_table(_COLUMNS, (row for engine, record in records.items() for row in _rows(engine, record)), nothing="No engine is here.")
-    return good
+
+def cases_as_json(records: Mapping[Engine, Record]) -> dict[str, object]:
+    """Write what came of each case, by engine."""
+    return {str(engine): _cases_as_json(record) for engine, record in records.items()}
 
 
 def verify_engines(bundle: ModelBundle, node: NodeEngines, wanted: Wanted, *, quiet: bool = False) -> tuple[bool, dict[Engine, Record]]:
@@ -116,7 +112,7 @@ def opened_model(config: ConfigPath, name: str) -> tuple[ModelBundle, NodeEngine
         ConfigError: there is no such model.
     """
     configuration = load_configuration(config)
-    bundles = find_bundles(configuration.node.models_dir)
+    bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     if name not in bundles:
         raise ConfigError(f"models_dir holds no model {name}; it holds {', '.join(bundles) or 'none'}")
     return bundles[name], NodeEngines(configuration.node.data_dir, configuration.workers.threads)

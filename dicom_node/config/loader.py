@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-import yaml
-
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
 from dicom_node.config.faults import ConfigurationFaults, Fault, known
 from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
+from dicom_node.config.models_dir import find_models
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
@@ -97,19 +96,6 @@ def _parsed_rules(source: Path | RulesText, faults: list[Fault]) -> YamlFile | N
     return parse_text(source.text, source.name, faults) if isinstance(source, RulesText) else parse_yaml(source, faults)
 
 
-def find_models(models_dir: Path) -> dict[str, Path]:
-    """List the bundles of a folder by the name in their model.yaml; unreadable ones are left to `models verify`."""
-    found = {}
-    for manifest in sorted(models_dir.glob("*/model.yaml")):
-        try:
-            content = yaml.safe_load(manifest.read_text("utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if isinstance(content, dict) and isinstance(content.get("name"), str):
-            found[content["name"]] = manifest.parent
-    return found
-
-
 def _rules_path(node_path: Path, node_yaml: YamlFile | None) -> Path:
     named = node_yaml.content.get("rules") if node_yaml and isinstance(node_yaml.content, dict) else None
     return node_path.parent / (named if isinstance(named, str) else "rules.yaml")
@@ -180,6 +166,10 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
                 ["rules", number, "model"],
                 f"no model bundle in {node.models_dir} is named {rule.model!r}",
                 known(rule.model, list(models)),
+            )
+        elif rule.model and node.models_dir.is_dir() and models[rule.model].lacks_networks:
+            yield source.fault(
+                ["rules", number, "model"], f"the networks of model {rule.model!r} are not there yet", f"dicom-node models add {rule.model}"
             )
         if rule.hold and any(not earlier.hold for earlier in rules.rules[:number]):
             yield source.fault(

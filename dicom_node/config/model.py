@@ -64,6 +64,11 @@ class Configuration(Section):
         return self.node.data_dir
 
     @property
+    def bundles_dir(self) -> Path:
+        """Where bundles that are delivered as zips are unpacked to."""
+        return self.node.data_dir / "bundles"
+
+    @property
     def workers(self) -> WorkersSection:
         """Model processes."""
         return self.node.workers

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from dicom_node.domain.queue_order import hours_from_text
 
@@ -89,8 +89,13 @@ def _duration_text(value: timedelta) -> str:
     return f"{value.total_seconds() * 1000:.0f}ms"
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_duration_text)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(_duration_text),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0), WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"})]
 AeTitle = Annotated[str, BeforeValidator(check_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]

@@ -71,7 +71,7 @@ def _frames(frames: FrameSet, wanted: Geometry) -> Iterator[Misfit]:
     unknown = sum(frame.pixel_spacing_mm is None for frame in frames.frames)
     if unknown:
         some = f" of {unknown} of {len(frames.frames)} images" if unknown < len(frames.frames) else ""
-        yield Misfit("pixel_spacing_mm", f"The distance between pixels{some} is not stated", _range(wanted.pixel_spacing_mm, " mm"))
+        yield Misfit("pixel_spacing_mm", f"The distance between pixels{some} is not stated", range_words(wanted.pixel_spacing_mm, " mm"))
     yield from _pixel_spacing([f.pixel_spacing_mm for f in frames.frames if f.pixel_spacing_mm is not None], wanted.pixel_spacing_mm)
 
 
@@ -86,7 +86,7 @@ def _pixel_spacing(spacings_mm: Sequence[tuple[float, float]], wanted: Lengths |
 
 def _lengths(subject: str, what: str, seen_mm: float, wanted: Lengths | None) -> Iterator[Misfit]:
     if wanted is not None and not _within(seen_mm, wanted):
-        yield Misfit(subject, f"{what[0].upper()}{what[1:]} is {shown(seen_mm)} mm", _range(wanted, " mm"))
+        yield Misfit(subject, f"{what[0].upper()}{what[1:]} is {shown(seen_mm)} mm", range_words(wanted, " mm"))
 
 
 def _within(length_mm: float, wanted: Lengths) -> bool:
@@ -99,10 +99,11 @@ def _counts(subject: str, seen: Sequence[int], wanted: Counts | None, whose: str
     if bad and wanted is not None:
         some = f" ({len(bad)} of {len(seen)} images)" if len(seen) > 1 else ""
         noun = whose.split(maxsplit=1)[0]
-        yield Misfit(subject, f"The {noun} has {bad[0]} {what}{some}", f"{_range(wanted, '')} {what}")
+        yield Misfit(subject, f"The {noun} has {bad[0]} {what}{some}", f"{range_words(wanted, '')} {what}")
 
 
-def _range(wanted: Lengths | Counts, unit: str) -> str:
+def range_words(wanted: Lengths | Counts, unit: str) -> str:
+    """Say what a limit allows, for example `1 to 3 mm`."""
     more, less = (" or more", " or less") if unit else (" or more", " or fewer")
     if wanted.min is not None and wanted.max is not None:
         return f"{shown(wanted.min)} to {shown(wanted.max)}{unit}"

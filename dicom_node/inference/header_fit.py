@@ -72,16 +72,16 @@ def _day(attributes: Attributes, keyword: str) -> date | None:
 
 
 def _misfit(element: Element, condition: Condition, attributes: Attributes) -> Misfit:
-    keyword, name = element.keyword, _name(element)
+    keyword, name = element.keyword, element_name(element)
     values = cleaned(attributes.get(keyword, ()))
     if not values:
-        return Misfit(keyword, f"{name} is not stated", _wanted(element, condition))
+        return Misfit(keyword, f"{name} is not stated", wanted_words(element, condition))
     if condition.presence is Presence.ABSENT:
         return Misfit(keyword, f"{name} is {_seen(element, values) or 'stated'}", "images without it")
     if excluded := _excluded(condition, values):
         seen = _seen(element, excluded)
         return Misfit(keyword, f"{name} is {seen}", "") if seen else Misfit(keyword, f"{name} is one", "", " that")
-    return Misfit(keyword, f"{name} is {_seen(element, values) or 'another one'}", _wanted(element, condition))
+    return Misfit(keyword, f"{name} is {_seen(element, values) or 'another one'}", wanted_words(element, condition))
 
 
 def _excluded(condition: Condition, values: Sequence[str]) -> list[str]:
@@ -116,7 +116,8 @@ def _value(element: Element, text: str) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def _wanted(element: Element, condition: Condition) -> str:
+def wanted_words(element: Element, condition: Condition) -> str:
+    """Say what a condition wants, for example `CT or MR, none like LOCALIZER`."""
     parts = []
     if condition.presence is Presence.PRESENT:
         parts.append("images that state it")
@@ -148,5 +149,6 @@ def _range(element: Element, test: Within) -> str:
     return " and ".join(parts)
 
 
-def _name(element: Element) -> str:
+def element_name(element: Element) -> str:
+    """Name an element as the standard does, for example Patient's Age."""
     return dictionary_description(element.tag) if element.tag else element.keyword

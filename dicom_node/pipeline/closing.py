@@ -36,7 +36,7 @@ def available_models(configuration: Configuration) -> dict[str, AvailableModel]:
     Raises:
         ModelError: a bundle is at fault.
     """
-    bundles = find_bundles(configuration.node.models_dir)
+    bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     return {name: AvailableModel(bundle.manifest.version, bundle.digest) for name, bundle in bundles.items()}
 
 

@@ -50,7 +50,7 @@ class Worker:
         self._files = files
         self._log: Logger = get_logger()
         self._wake = Wake()
-        self._shelf = BundleShelf(configuration.node.models_dir)
+        self._shelf = BundleShelf(configuration.node.models_dir, configuration.bundles_dir)
         self._models = ModelSide(_settings(name, configuration), self._wake)
         self._lease = LeaseKeeper(database, configuration.workers.lease)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="read")

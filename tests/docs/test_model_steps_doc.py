@@ -3,76 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from dicom_node.domain.results import BoxRegion, ImageRegion, InferenceResult
 from dicom_node.inference import ModelInput, StepRecorder, load_bundle, open_model
-from dicom_node.inference.steps.postprocess_schema import PostprocessEntry
-from dicom_node.inference.steps.preprocess_schema import PreprocessEntry
-from dicom_node.inference.steps.schema import InferSection
-from tests.conftest import ROOT
+from tests.docs.model_steps_page import PAGE, tables, tables_of
 from tests.unit.inference.steps.bundles import write_bundle
 from tests.unit.inference.steps.networks import BY_NAME
 from tests.unit.inference.steps.phantom import CENTER_LPS_MM, RADIUS_MM, frame_of, frames_of, places_lps_mm, volume_of
 
-PAGE = ROOT / "docs" / "model-steps.md"
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 
-def written(value: object) -> str:
-    if value is PydanticUndefined:
-        return "**needed**"
-    if isinstance(value, bool) or value is None:
-        return f"`{str(value).lower()}`" if value is not None else "`null`"
-    if isinstance(value, tuple):
-        return f"`[{', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in value)}]`"
-    return f"`{value.value if isinstance(value, Enum) else f'{value:g}' if isinstance(value, float) else value}`"
-
-
-def rows(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        inner = [k for k in getattr(field.annotation, "__args__", ()) if isinstance(k, type) and issubclass(k, BaseModel)]
-        unit = (field.json_schema_extra or {}).get("unit") or "-"
-        yield f"| `{prefix}{name}` | {written(field.default)} | {unit} | {field.description} |"
-        for part in inner:
-            yield from rows(part, f"{prefix}{name}.")
-
-
-def tables() -> str:
-    parts: list[str] = []
-    for title, entry in (("preprocess", PreprocessEntry), ("infer", InferSection), ("postprocess", PostprocessEntry)):
-        parts.append(f"### {title}\n")
-        for name, field in entry.model_fields.items():
-            kinds = [k for k in getattr(field.annotation, "__args__", ()) if isinstance(k, type) and issubclass(k, BaseModel)]
-            if not kinds:
-                parts.append(
-                    f"Beside it `{name}` (default {written(field.default)}, {field.json_schema_extra['unit']}): {field.description}\n"
-                )
-                continue
-            described = " ".join((kinds[0].__doc__ or "").split())
-            parts.append(f"#### {name}\n\n{described}\n")
-            lines = list(rows(kinds[0]))
-            if lines:
-                parts.append("\n".join(["| parameter | default | unit | |", "|---|---|---|---|", *lines]) + "\n")
-    return "\n".join(parts)
-
-
-def between(text: str) -> str:
-    return text.split("compares -->\n", 1)[1].split("<!-- end of steps -->", 1)[0].strip("\n")
-
-
 def test_tables_are_those_of_the_schema() -> None:
-    assert between(PAGE.read_text("utf-8")) == tables().strip("\n")
+    assert tables_of(PAGE.read_text("utf-8")) == tables().strip("\n")
 
 
 def test_every_parameter_has_words_and_a_unit() -> None:

@@ -17,11 +17,11 @@ import pytest
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.pipeline.imports import Importer, Outcome, Result
-from dicom_node.pipeline.imports.archives import ArchiveLimits
 from dicom_node.pipeline.imports.importer import find
 from dicom_node.pipeline.imports.media import listed_files
 from dicom_node.scp.door import Door, DoorSettings
 from dicom_node.storage import InstanceFiles
+from dicom_node.storage.archives import ArchiveLimits
 from tests.arrivals import PROGRAM, PYDICOM_FILES, REFUSED_PYDICOM_FILES, data_set_of, write_config
 from tests.phantoms import chest_series, write
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node.config.faults import Fault
+from dicom_node.config.models_dir import MANIFEST_FILE, RECIPE_FILE, bundle_paths, lacks_networks
 from dicom_node.config.schema_faults import validated
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 from dicom_node.errors import ModelError
 from dicom_node.inference.bundle.bundle_faults import BundleFaults
 from dicom_node.inference.bundle.checks import check_manifest
-from dicom_node.inference.bundle.checks.files import check_files, network_files
+from dicom_node.inference.bundle.checks.files import FETCH, check_files, network_files
 from dicom_node.inference.bundle.files import digest_of, file_sha256
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.bundle.model_bundle import ModelBundle
-from dicom_node.inference.weights import awaits_weights
-
-MANIFEST_FILE = "model.yaml"
+from dicom_node.inference.bundle.zips import unpacked_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +45,38 @@ def read_manifest(folder: Path) -> ReadManifest:
     return ReadManifest(manifest, source, tuple(faults))
 
 
-def load_bundle(folder: Path) -> ModelBundle:
+def load_bundle(folder: Path, cache: Path | None = None) -> ModelBundle:
     """Read and check a bundle.
+
+    Args:
+        folder: The bundle, or a zip of it.
+        cache: Where zips are unpacked to; None: `.unpacked` beside the zip.
 
     Raises:
         BundleFaults: every fault of model.yaml with its line, and of the files that it names.
         ModelError: a file cannot be read.
     """
+    origin = folder
+    if folder.is_file():
+        folder = unpacked_bundle(folder, cache or folder.parent / ".unpacked")
     read = read_manifest(folder)
     if read.faults or read.manifest is None:
-        raise BundleFaults(read.faults)
+        raise BundleFaults([replace(f, file=f.file.replace(str(folder), str(origin), 1)) for f in read.faults])
     try:
         networks = {name: file_sha256(folder / name) for name in network_files(read.manifest)}
         digest = digest_of(folder)
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error
     file = read.manifest.network.file
-    return ModelBundle(folder, read.manifest, digest, networks[file] if file else "", networks, folder)
+    return ModelBundle(folder, read.manifest, digest, networks[file] if file else "", networks, origin)
 
 
-def find_bundles(models_dir: Path) -> dict[str, ModelBundle]:
-    """Load every bundle of a folder, by name; those whose networks are still to be fetched (`models add`) are none yet.
+def find_bundles(models_dir: Path, cache: Path | None = None) -> dict[str, ModelBundle]:
+    """Load every bundle of a folder, by name; those whose networks are still to be fetched are left out (`models list` shows them).
+
+    Args:
+        models_dir: Folder with a folder or a zip for each bundle.
+        cache: Where zips are unpacked to; None: `.unpacked` in that folder.
 
     Raises:
         BundleFaults: every fault of every bundle; two that have one name are a fault.
@@ -74,24 +84,37 @@ def find_bundles(models_dir: Path) -> dict[str, ModelBundle]:
     """
     bundles: dict[str, ModelBundle] = {}
     faults: list[Fault] = []
-    for path in sorted(models_dir.glob(f"*/{MANIFEST_FILE}")):
-        if awaits_weights(path.parent):
-            continue
+    for path in bundle_paths(models_dir):
         try:
-            bundle = load_bundle(path.parent)
+            if path.is_dir() and awaits_networks(path):
+                continue
+            bundle = load_bundle(path, cache)
         except BundleFaults as found:
             faults.extend(found.faults)
             continue
         name = bundle.manifest.name
         if name in bundles:
-            faults.append(_repeated(path, name, bundles[name].origin))
+            faults.append(_repeated(bundle, bundles[name].origin))
         bundles.setdefault(name, bundle)
     if faults:
         raise BundleFaults(faults)
     return bundles
 
 
-def _repeated(path: Path, name: str, other: Path) -> Fault:
+def awaits_networks(folder: Path) -> bool:
+    """Say whether the networks of a bundle are still to be fetched, by `models add`, and nothing else is wrong."""
+    if not (folder / RECIPE_FILE).is_file():
+        return False
+    read = read_manifest(folder)
+    return read.manifest is not None and lacks_networks(folder, read.manifest.network.file) and not _other_faults(read)
+
+
+def _other_faults(read: ReadManifest) -> list[Fault]:
+    return [fault for fault in read.faults if not fault.hint.startswith(FETCH)]
+
+
+def _repeated(bundle: ModelBundle, other: Path) -> Fault:
+    path = bundle.folder / MANIFEST_FILE
     source = parse_yaml(path, [])
     line = source.fault(["name"], "").line if source else 1
-    return Fault(str(path), line, "name", f"name {name!r} is used by {other} too", "names must differ")
+    return Fault(str(path), line, "name", f"name {bundle.manifest.name!r} is used by {other} too", "names must differ")

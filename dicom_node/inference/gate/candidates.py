@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends import available_backends, open_session
+from dicom_node.inference.backends import Availability, available_backends, open_session
 from dicom_node.inference.engines.probe import cuda_devices
 from dicom_node.inference.gate.choice import Candidate
 from dicom_node.inference.gate.engine_facts import CPU, device_name, library_versions
@@ -28,16 +28,17 @@ def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest |
         device: `auto` takes the first GPU for back ends that use one; `cpu` takes none; or `cuda:N`.
         plan_digest: Tells the plan of an engine that is built.
     """
-    found = [_candidate(subject, engine, device, plan_digest) for engine in subject.engines]
+    backends = available_backends()
+    found = [_candidate(subject, engine, device, backends) for engine in subject.engines]
     if not any(candidate.reference for candidate in found):
-        found.append(_candidate(subject, subject.reference, CPU, plan_digest))
-    return tuple(found)
+        found.append(_candidate(subject, subject.reference, CPU, backends))
+    return tuple(_with_plan(candidate, plan_digest) if plan_digest else candidate for candidate in found)
 
 
-def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanDigest | None) -> Candidate:
+def _candidate(subject: Subject, engine: Engine, device: str, backends: Mapping[str, Availability]) -> Candidate:
     place, missing = _place(engine.backend, device)
     reference = engine == subject.reference and place == CPU
-    missing = missing or _unusable(subject, engine)
+    missing = missing or _unusable(subject, engine, backends)
     if missing:
         return Candidate(engine, place, None, missing, reference)
     key = EngineKey(
@@ -48,16 +49,18 @@ def _candidate(subject: Subject, engine: Engine, device: str, plan_digest: PlanD
         device=device_name(place),
         versions=library_versions(engine.backend, place),
     )
-    candidate = Candidate(engine, place, key, "", reference)
-    plan = plan_digest(candidate) if plan_digest else ""
-    return replace(candidate, key=replace(key, plan=plan)) if plan else candidate
+    return Candidate(engine, place, key, "", reference)
 
 
-def _unusable(subject: Subject, engine: Engine) -> str:
+def _with_plan(candidate: Candidate, plan_digest: PlanDigest) -> Candidate:
+    return replace(candidate, key=replace(candidate.key, plan=plan_digest(candidate))) if candidate.key else candidate
+
+
+def _unusable(subject: Subject, engine: Engine, backends: Mapping[str, Availability]) -> str:
     """Why a back end cannot take a model's networks here; empty if it can, as far as can be told without loading them."""
     if not subject.networks:
         return ""
-    availability = available_backends().get(engine.backend)
+    availability = backends.get(engine.backend)
     if availability is None:
         return "this version of the node does not have it"
     if not availability.usable:

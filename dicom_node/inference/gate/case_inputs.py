@@ -11,7 +11,7 @@ import numpy as np
 from dicom_node.domain.frames import Frame, FrameSet, Images
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.volume import Volume
-from dicom_node.errors import ModelError
+from dicom_node.errors import ModelError, StudyError
 from dicom_node.inference.bundle.inputs_schema import Color, InputKind, InputSlot
 from dicom_node.inference.bundle.verification_schema import Case, Recipe
 from dicom_node.inference.gate.case_files import inside, read_volume
@@ -51,9 +51,15 @@ class CaseInputs:
             return ModelInput(_as(slot, phantom(recipe.generator, recipe.parameters).volume()), own)
         path = inside(folder, recipe.file)
         if path.is_dir():
-            read = self.read_folder(path, slot)
+            read = self._series(path, slot)
             return replace(read, attributes={**read.attributes, **own})
         return ModelInput(_as(slot, read_volume(path)), own)
+
+    def _series(self, path: Path, slot: InputSlot) -> ModelInput:
+        try:
+            return self.read_folder(path, slot)
+        except StudyError as error:
+            raise ModelError(f"{path}: a case's images cannot be read: {error}") from error
 
 
 def _attributes(recipe: Recipe) -> Attributes:

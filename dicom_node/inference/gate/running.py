@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node.domain.results import InferenceResult
-from dicom_node.errors import ModelError, ModelInputError, VolumeError
+from dicom_node.errors import ModelError, ModelInputError, VolumeError, place_of
+from dicom_node.inference.applicability import check, with_protocol_warnings
+from dicom_node.inference.bundle import Manifest
 from dicom_node.inference.gate.agreement import Agreement
 from dicom_node.inference.gate.compare import compare_outputs, compare_results
 from dicom_node.inference.model import Inputs, Model, StepRecorder
@@ -30,17 +32,22 @@ class Run:
     failure: str = ""
 
 
-def run_model(model: Model, inputs: Inputs, now: datetime) -> Run:
-    """Run a model; refusals and failures become part of what is returned."""
+def run_model(manifest: Manifest, model: Model, inputs: Inputs, now: datetime) -> Run:
+    """Run a model as a job does: outside of its intended use not at all; refusals and failures become part of what is returned."""
+    applicability = check(manifest, inputs)
+    if not applicability.applies:
+        return Run(None, None, not_analysed=" ".join(applicability.refusals))
     outputs: Tensors | None = None
     try:
         prepared = model.prepare(inputs, StepRecorder())
         outputs = model.infer(prepared)
-        result = model.conclude(prepared, outputs, now)
+        result = with_protocol_warnings(model.conclude(prepared, outputs, now), applicability)
     except (ModelInputError, VolumeError) as error:
         return Run(outputs, None, not_analysed=str(error))
     except ModelError as error:
         return Run(outputs, None, failure=str(error))
+    except Exception as error:  # noqa: BLE001 - a model's own steps may raise anything over an engine's outputs: that run has failed
+        return Run(outputs, None, failure=f"{type(error).__name__} in {place_of(error)}")
     return Run(outputs, result, not_analysed="; ".join(result.not_analysed))
 
 

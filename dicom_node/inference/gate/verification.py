@@ -118,7 +118,7 @@ def _run_cases(gate: Gate, subject: Subject, candidate: Candidate, reference: Ca
 def _run_case(gate: Gate, subject: Subject, case: Case, models: Sequence[Model]) -> CaseRecord:
     begin = perf_counter()
     images = gate.case_inputs.load(subject, case)
-    runs = [run_model(model, images, gate.now()) for model in models]
+    runs = [run_model(subject.bundle.manifest, model, images, gate.now()) for model in models]
     if len(runs) == 2:  # judged when the magnitudes of all cases are known
         return CaseRecord(case.name, CaseKind.REFERENCE, compare_runs(*runs), (), perf_counter() - begin)
     first, folder = first_images(images), subject.bundle.folder

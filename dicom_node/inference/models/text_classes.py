@@ -48,7 +48,8 @@ _LABELS = (
     "l r a p h f i s la ra lao rao ap pa lat ll rl lpo rpo sup inf ant post med dist prox left right links rechts "
     "mi ti tis tib tic pwr gn gain gen pen res hres hpen hgen low med high p c m d b thi crd mb mbon mboff on off 2d 3d 4d cf cfm pw "
     "cw dr fr ao freq depth focus zoom frame page map persist wf prf sv te tr ti fov nex acq ser se im img slice thk thickness lut "
-    "wl ww w l z x y portable erect supine prone upright stehend liegend axial sagittal coronal obl mean min max area dist diam vol"
+    "wl ww w l z x y portable erect supine prone upright stehend liegend axial sagittal coronal obl mean min max area dist diam vol "
+    "ctdi ctdivol ctdlvol dlp series"
 )
 _HARMLESS: Final = frozenset((*_UNITS.split(), *_LABELS.split()))
 _ANNOUNCED = re.compile(r"(?i)\b(name|patient|pat|dob|birth|born|geb|mrn|acc|id|nr|ssn|dr|mr|mrs|ms|prof)\b\s*[.:#]")
@@ -58,6 +59,8 @@ _DIGITS = re.compile(r"\d(?:[ .-]?\d){5,}")
 _CODE = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=(?:[A-Za-z]*\d){4})[A-Za-z0-9]{6,}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_QUANTITY = re.compile(rf"(?i)(?<![\d.])\d{{1,4}}(?:[.,]\d{{1,3}})?\s*(?:{'|'.join(sorted(_UNITS.split(), key=len, reverse=True))})")
+"""A number with its unit; readers lose the spaces between several."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|%|°")
 
 
@@ -80,9 +83,10 @@ def text_class(text: str, attributes: Attributes) -> TextClass:
 
 
 def _is_number_of_a_person(text: str) -> bool:
-    if any(_is_date(match) for match in _DATE.finditer(text)):
+    if _ANNOUNCED.search(text) or any(_is_date(match) for match in _DATE.finditer(text)):
         return True
-    return bool(_DIGITS.search(text) or _CODE.search(text) or _ANNOUNCED.search(text))
+    rest = _QUANTITY.sub(" ", text)
+    return bool(_DIGITS.search(rest) or _CODE.search(rest))
 
 
 def _is_date(match: re.Match[str]) -> bool:

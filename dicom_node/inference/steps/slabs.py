@@ -67,13 +67,14 @@ class SlabAccumulator:
         return self._result
 
     def _leave(self, count: int) -> None:
-        means = self._get(self._sums[:, :count] / self._totals[:count])
-        if self._keep_labels:
-            means = means.argmax(axis=0)[None]
+        if self._keep_labels:  # every channel has the same total: the highest sum is the highest mean
+            left: AnyArray = self._get(self._sums[:, :count]).argmax(axis=0)[None]
+        else:
+            left = self._get(self._sums[:, :count] / self._totals[:count])
         if self._result is None:
             dtype = np.min_scalar_type(len(self._sums)) if self._keep_labels else np.dtype(np.float32)
-            self._result = np.empty((len(means), *self._shape), dtype)
-        self._result[:, self._first : self._first + count] = means
+            self._result = np.empty((len(left), *self._shape), dtype)
+        self._result[:, self._first : self._first + count] = left
         self._first += count
         self._shift(count)
 

@@ -12,7 +12,7 @@ from tests.unit.gate.networks import classifier
 _ENTRY = {"value": "1", "scheme": "99T", "meaning": "Thing"}
 PHANTOM = {"generator": "lung-phantom", "parameters": {"size": [6, 32, 32], "spacing_mm": [20, 10, 10]}, "attributes": {"Modality": "CT"}}
 CASES = [
-    {"name": "chest", "inputs": {"images": PHANTOM}, "expect": {"measurements": {"volume": {"value": 3168, "within": 1}}}},
+    {"name": "chest", "inputs": {"images": PHANTOM}, "expect": {"measurements": {"volume": {"value": 3166, "within": 1}}}},
     {
         "name": "ramp",
         "inputs": {"images": {"generator": "gradient", "parameters": {"size": [6, 24, 24], "low": -1000, "high": 1000}}},
@@ -24,6 +24,7 @@ CASES = [
 def manifest(**sections: object) -> dict[str, object]:
     """A whole model.yaml around tiny networks; `sections` replaces or adds."""
     ml = {"value": "mL", "scheme": "UCUM", "meaning": "milliliter"}
+    one = {"value": "1", "scheme": "UCUM", "meaning": "no units"}
     return {
         "schema": 1,
         "name": "tiny",
@@ -40,7 +41,11 @@ def manifest(**sections: object) -> dict[str, object]:
         "outputs": {
             "finding": _ENTRY,
             "segments": [{"id": "thing", "label": "Thing", "category": _ENTRY, "property_type": _ENTRY, "color_rgb": [1, 2, 3]}],
-            "measurements": [{"id": "volume", "label": "Volume", "concept": _ENTRY, "unit": ml}],
+            "measurements": [
+                {"id": "volume", "label": "Volume", "concept": _ENTRY, "unit": ml},
+                {"id": "score", "label": "Score", "concept": _ENTRY, "unit": one},
+            ],
+            "maps": [{"id": "heat", "label": "Heat", "quantity": _ENTRY, "unit": one}],
         },
         "engines": {"backends": ["openvino", "onnxruntime"], "precisions": ["bf16", "fp32"]},
         **sections,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,11 @@ import pytest
 from tests.unit.gate.bundles import announce
 
 
-@pytest.fixture(scope="package")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="package", autouse=True)
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the tiny model is installed."""
     folder = tmp_path_factory.mktemp("packages")
     announce(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _tiny_model_is_installed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(packages))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield folder

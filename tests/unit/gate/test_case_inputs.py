@@ -134,6 +134,12 @@ def test_a_folder_of_dicom_files_is_read_as_the_node_reads_what_it_receives(tmp_
     assert (images.attributes["Modality"], images.attributes["BodyPartExamined"]) == (("MR",), ("CHEST",))
 
 
+def test_a_series_that_is_no_volume_is_said_with_its_folder(tmp_path: Path) -> None:
+    write(chest_series()[:1], tmp_path / "series")
+    with pytest.raises(ModelError, match="series: a case's images cannot be read"):
+        loaded(tmp_path, {"file": "series"})
+
+
 def test_a_case_that_leaves_an_input_out_is_refused(tmp_path: Path) -> None:
     slots = [{"name": "images", "kind": "volume"}, {"name": "prior", "kind": "volume", "optional": True}]
     subject = subject_of(write_bundle(tmp_path, inputs=slots))

@@ -226,6 +226,20 @@ def test_boxes_come_back_to_frames_of_any_size(made: Any) -> None:
         assert points[0].tolist() == points[-1].tolist()
 
 
+def test_each_finding_is_of_its_own_class(made: Any) -> None:
+    from onnx import helper  # noqa: PLC0415
+
+    nodes = [helper.make_node("Shape", ["x"], ["unused"]), helper.make_node("Identity", ["both"], ["boxes"])]
+    rows = np.array([[[1, 1, 9, 9, 0.2, 0.9], [20, 20, 30, 30, 0.7, 0.1], [2, 30, 9, 38, 0.1, 0.6]]], np.float32)
+    network = networks.model(nodes, [networks.value("x", ["n", 1, "h", "w"])], [networks.value("boxes", [1, 3, 6])], both=rows)
+    entries = [FINDING, {**FINDING, "id": "mass", "class_index": 1}]
+    model = made(network, {"findings": entries}, inputs=FRAMES, post=[{"boxes": {"axes": "xy"}}])
+    findings = ran(model, frames_of(frame_of())).findings
+    assert [(f.id, f.number, round(f.score or 0, 3)) for f in findings] == [("nodule", 1, 0.7), ("mass", 1, 0.9), ("mass", 2, 0.6)]
+    assert isinstance(findings[2].region, ImageRegion)
+    assert findings[2].region.points_px[0] == pytest.approx((2, 30))
+
+
 def test_a_box_in_the_border_is_no_finding_and_the_trace_counts_it(made: Any) -> None:
     model = made(networks.box_detector(), DETECT, pre=[WINDOW, {"pad": {"size": [80, 80], "value": 1.0}}], inputs=FRAMES,
                  post=[{"boxes": {"axes": "xy", "scores": "scores"}}])  # fmt: skip

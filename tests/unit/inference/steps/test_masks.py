@@ -204,6 +204,9 @@ def test_the_diameter_is_the_largest_within_one_slice_and_part() -> None:
     two = np.zeros(SHAPE, bool)
     two[3, 4, 5:9] = two[3, 20, 5:9] = True  # 4 pixels of 0.5 mm each, 16 mm apart
     assert diameter_mm(two, geometry_of()) == pytest.approx(2.0)
+    diagonal = np.zeros((1, 20, 20), bool)
+    diagonal[0, range(10), range(10)] = True  # pixels that touch at corners are one part
+    assert diameter_mm(diagonal, geometry_of((1, 20, 20), (1.0, 1.0, 1.0))) == pytest.approx(np.hypot(9.5, 9.5), abs=0.3)
     rows, columns = np.meshgrid(np.arange(60) - 29.5, np.arange(60) - 29.5, indexing="ij")
     disc = (np.hypot(rows, columns) <= 20)[None]
     assert diameter_mm(disc, geometry_of((1, 60, 60), (1.0, 0.7, 0.7))) == pytest.approx(40 * 0.7, abs=0.7)

@@ -110,6 +110,8 @@ def test_a_planar_network_goes_over_slices_frames_and_windows_of_both(opened: An
     each = EachImage(4).run(session, form, {"x": frames}, quiet)["logits"]
     assert each.shape == (19, 2, 1, 23, 17)
     assert np.allclose(each[:, 1, 0], expected[0, 1])
+    in_windows = Windows(SlidingWindow(size=(16, 8)), 5).run(session, form, {"x": frames}, quiet)["logits"]
+    assert np.abs(in_windows - each).max() < 1e-5
 
 
 def test_channels_last_gives_what_channels_first_gives(opened: Any) -> None:
