@@ -59,7 +59,7 @@ def compose(draft: Draft) -> Content:
     """
     request = draft.request
     model = request.result.model
-    outcome = outcome_of(request)
+    outcome = outcome_of(draft)
     groups = (
         _whole(draft, outcome),
         *_segments(draft),
@@ -78,12 +78,12 @@ def compose(draft: Draft) -> Content:
     )
 
 
-def outcome_of(request: BuildRequest) -> Outcome:
+def outcome_of(draft: Draft) -> Outcome:
     """Say how the run ended; a model that measures has found something, one that marks and detects nothing has not."""
-    result = request.result
+    result = draft.request.result
     if result.not_analysed:
         return Outcome.NOT_ANALYSED
-    if result.findings or result.evaluations or result.maps or any(s.mask.any() for s in result.segments):
+    if result.findings or result.evaluations or result.maps or any(map(draft.source.is_marked, result.segments)):
         return Outcome.FOUND
     return Outcome.FOUND if result.measurements and not result.segments else Outcome.NO_FINDING
 
@@ -97,7 +97,7 @@ def _whole(draft: Draft, outcome: Outcome) -> Group:
     """The first group: what is said of the whole result; of the only marked segment, if there is one only."""
     request = draft.request
     result = request.result
-    found = [s for s in result.segments if s.mask.any()]
+    found = [s for s in result.segments if draft.source.is_marked(s)]
     only = found[0] if len(found) == 1 else None
     others = {s.id for s in result.segments} - ({only.id} if only else set())
     answers = [_answer(e) for e in result.evaluations if e.score is None]
@@ -119,7 +119,7 @@ def _whole(draft: Draft, outcome: Outcome) -> Group:
 def _segments(draft: Draft) -> list[Group]:
     """Groups of segments, where there are several, or where one that is empty was measured."""
     result = draft.request.result
-    marked = {s.id for s in result.segments if s.mask.any()}
+    marked = {s.id for s in result.segments if draft.source.is_marked(s)}
     groups = []
     for segment in result.segments:
         numbers = tuple(_number(m) for m in result.measurements if m.segment == segment.id)

@@ -38,9 +38,9 @@ def contours_of(results: ResultSet) -> Iterator[Contour]:
     """Yield segments in their order, then findings, frame by frame."""
     for segment in results.request.result.segments:
         uid = tracking_uid(results.request, segment)
-        for index in np.flatnonzero(segment.mask.any(axis=(1, 2))):
+        for index in results.source.touched(segment):
             lines = tuple(mask_outlines(segment.mask[index]))
-            yield Contour(segment.label, segment.label, uid, segment.color_rgb, int(index), RegionKind.POLYLINE, lines)
+            yield Contour(segment.label, segment.label, uid, segment.color_rgb, index, RegionKind.POLYLINE, lines)
     for number, group in enumerate(results.content.findings):
         color = REGION_COLORS[number % len(REGION_COLORS)]
         for outline in group.place.outlines if group.place else ():

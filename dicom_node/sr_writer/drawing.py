@@ -30,8 +30,13 @@ def windowed(values: NDArray[np.float32], center: float, width: float) -> Pixels
 
 
 def full_window(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Center and width that show all but the darkest and brightest hundredth: for sources that name no window."""
-    low, high = (float(v) for v in np.percentile(values[np.isfinite(values)], (1, 99)))
+    """Center and width that show all but the darkest and brightest hundredth: for sources that name no window.
+
+    The lowest value is left out where anything is above it, since that is what scanners fill the corners with.
+    """
+    shown = values[np.isfinite(values)]
+    above = shown[shown > shown.min()] if shown.size else np.zeros(1, np.float32)
+    low, high = (float(v) for v in np.percentile(above if above.size else shown, (1, 99)))
     return (low + high) / 2, max(high - low, 1e-6)
 
 

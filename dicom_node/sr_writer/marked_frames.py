@@ -30,7 +30,7 @@ def frame_picture(results: ResultSet, index: int) -> Pixels:
     frame = results.source.frames[index]
     if frame.values.ndim == 3:
         return np.array(frame.values, np.uint8)
-    center, width = frame.window or _window(results, index)
+    center, width = frame.window or full_window(frame.values)  # type: ignore[arg-type]
     return np.repeat(windowed(frame.values, center, width)[..., None], 3, axis=2)  # type: ignore[arg-type]
 
 
@@ -71,15 +71,6 @@ def drawn_on(results: ResultSet, index: int) -> list[Drawn]:
 def finding_label(group: Group) -> str:
     """Label of a finding with its certainty."""
     return group.label if group.certainty is None else f"{group.label} {100 * group.certainty:.0f} %"
-
-
-def _window(results: ResultSet, index: int) -> tuple[float, float]:
-    """Window of a source that names none: over all slices of a volume, of the frame alone otherwise."""
-    volume = results.source.volume
-    if volume is None:
-        return full_window(results.source.frames[index].values)  # type: ignore[arg-type]
-    step = max(1, len(volume.values) // 16)
-    return full_window(volume.values[::step, ::2, ::2])
 
 
 def _draw(draw: ImageDraw.ImageDraw, drawn: Drawn, scale: tuple[float, float]) -> None:

@@ -83,7 +83,7 @@ def _overview_slices(results: ResultSet) -> list[int]:
     """Slices of the overview: evenly over what is marked; none where single pages show as much."""
     if results.source.volume is None:
         return []
-    counts = marked_pixels(results.request.result)
+    counts = marked_pixels(results.source)
     touched = set(np.flatnonzero(counts).tolist())
     touched |= {o.index for g in results.page_content.findings if g.place for o in g.place.outlines}
     if len(touched) <= 5:

@@ -32,8 +32,8 @@ def place_of_segment(source: Source, segment: Segment, number: int) -> Place:
     if number:
         return Place(segment_number=number)
     outlines = [
-        _outline(source, int(index), RegionKind.POLYLINE, line)
-        for index in np.flatnonzero(segment.mask.any(axis=(1, 2)))
+        _outline(source, index, RegionKind.POLYLINE, line)
+        for index in source.touched(segment)
         for line in mask_outlines(segment.mask[index])
     ]
     return Place(outlines=tuple(outlines))

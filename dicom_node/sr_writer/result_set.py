@@ -31,6 +31,7 @@ class ResultSet:
         repertoire: Character set of every object.
         segments: Those of the segmentation object, by number from 1; empty if none is made.
         seg_kind: How they are written.
+        overlap: Whether two of them share a pixel.
     """
 
     request: BuildRequest
@@ -43,6 +44,7 @@ class ResultSet:
     repertoire: Repertoire
     segments: tuple[Segment, ...]
     seg_kind: SegKind
+    overlap: bool
 
     @property
     def first_images(self) -> list[ImageReference]:
@@ -59,8 +61,9 @@ def result_set_of(request: BuildRequest) -> ResultSet:
     """
     source = source_of(request)
     segments = _segments(request, source)
-    seg_kind, notes = _seg_kind(request, segments)
-    if not segments and ObjectKind.SEG in request.form.objects and any(s.mask.any() for s in request.result.segments):
+    overlap = _overlap(source, segments)
+    seg_kind, notes = _seg_kind(request, overlap=overlap)
+    if not segments and ObjectKind.SEG in request.form.objects and any(map(source.is_marked, request.result.segments)):
         notes = (*notes, "no_segmentation")
     numbers = {s.id: number for number, s in enumerate(segments, start=1)}
     draft = Draft(request, source, words_of(ENGLISH), numbers)
@@ -70,32 +73,33 @@ def result_set_of(request: BuildRequest) -> ResultSet:
     page_words, page_content = words, content
     if typeface is None:
         page_words, typeface = words_of(ENGLISH), typeface_of(ENGLISH)
-        remark = page_words("no_font", wanted=words.name)
+        remark = page_words("no_font", wanted=_LATIN_NAMES.get(words.language, words.language))
         page_content = compose(Draft(request, source, page_words, numbers, (*_remarks(page_words, notes), remark)))
         content = compose(Draft(request, source, words, numbers, (*remarks, words("no_font", wanted=words.name))))
     assert typeface is not None  # noqa: S101 - the font that comes with Pillow has English
-    return ResultSet(request, source, content, words, page_content, page_words, typeface, repertoire, segments, seg_kind)
+    return ResultSet(request, source, content, words, page_content, page_words, typeface, repertoire, segments, seg_kind, overlap)
 
 
 def _segments(request: BuildRequest, source: Source) -> tuple[Segment, ...]:
     if ObjectKind.SEG not in request.form.objects or not source.frames or not source.is_located:
         return ()
-    return tuple(s for s in request.result.segments if s.mask.any())
+    return tuple(s for s in request.result.segments if source.is_marked(s))
 
 
-def _seg_kind(request: BuildRequest, segments: tuple[Segment, ...]) -> tuple[SegKind, tuple[str, ...]]:
+def _seg_kind(request: BuildRequest, *, overlap: bool) -> tuple[SegKind, tuple[str, ...]]:
     kind = request.form.seg_kind
-    if kind is SegKind.LABELMAP and len(segments) > 1 and _overlap(segments):
-        return SegKind.BINARY, ("segments_overlap",)
-    return kind, ()
+    return (SegKind.BINARY, ("segments_overlap",)) if kind is SegKind.LABELMAP and overlap else (kind, ())
 
 
-def _overlap(segments: tuple[Segment, ...]) -> bool:
+def _overlap(source: Source, segments: tuple[Segment, ...]) -> bool:
+    if len(segments) < 2:
+        return False
     taken = np.zeros(segments[0].mask.shape, np.bool_)
     for segment in segments:
-        if np.any(taken & segment.mask):
-            return True
-        taken |= segment.mask
+        for index in source.touched(segment):
+            if np.any(taken[index] & segment.mask[index]):
+                return True
+            taken[index] |= segment.mask[index]
     return False
 
 

@@ -26,8 +26,8 @@ def build_segmentation(results: ResultSet) -> highdicom.seg.Segmentation:
     Source: PS3.3 A.51, A.51.5. Viewers misplace cropped matrices and show only the last instance of a SEG series, hence one full object.
     """
     request, kind = results.request, results.seg_kind
-    touched = np.flatnonzero(np.any([s.mask.any(axis=(1, 2)) for s in results.segments], axis=0))
-    grid = grid_of(results.source, int(touched[0]), int(touched[-1]) + 1)
+    touched = sorted({index for s in results.segments for index in results.source.touched(s)})
+    grid = grid_of(results.source, touched[0], touched[-1] + 1)
     compressed = request.form.rle and kind is not SegKind.BINARY
     data_set = highdicom.seg.Segmentation(
         source_images=list(grid.headers),
@@ -54,19 +54,23 @@ def build_segmentation(results: ResultSet) -> highdicom.seg.Segmentation:
     return data_set
 
 
-def _pixels(results: ResultSet, grid: Grid) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """Stack the segments, (frame, row, column, segment); of a label map their numbers, (frame, row, column)."""
+def _pixels(results: ResultSet, grid: Grid) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+    """Number the segments' pixels, (frame, row, column); stack them, (..., segment), where they overlap or are fractions.
+
+    Fifty segments of a CT stacked take fifty times the memory of their numbers, and the library takes either.
+    """
     masks = [s.mask[grid.first : grid.last] for s in results.segments]
-    if results.seg_kind is SegKind.LABELMAP:
-        labels = np.zeros(masks[0].shape, np.uint8 if len(masks) < 256 else np.uint16)
-        for number, mask in enumerate(masks, start=1):
-            labels[mask] = number
-        return labels
-    if results.seg_kind is SegKind.FRACTIONAL:
-        maps = {m.id: m.values[grid.first : grid.last] for m in results.request.result.maps}
+    maps = {m.id: m.values[grid.first : grid.last] for m in results.request.result.maps}
+    if results.seg_kind is SegKind.FRACTIONAL and any(s.id in maps for s in results.segments):
         fractions = [np.clip(maps.get(s.id, mask), 0, 1) for s, mask in zip(results.segments, masks, strict=True)]
         return np.stack(fractions, axis=-1).astype(np.float32)
-    return np.stack(masks, axis=-1).astype(np.uint8)
+    if results.overlap:
+        return np.stack(masks, axis=-1).astype(np.uint8)
+    labels = np.zeros(masks[0].shape, np.uint8 if len(masks) < 256 else np.uint16)
+    for number, (segment, mask) in enumerate(zip(results.segments, masks, strict=True), start=1):
+        for index in results.source.touched(segment):
+            labels[index - grid.first][mask[index - grid.first]] = number
+    return labels
 
 
 def _description(results: ResultSet, number: int, segment: Segment) -> SegmentDescription:

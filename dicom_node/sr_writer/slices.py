@@ -22,7 +22,7 @@ def chosen_slices(result: InferenceResult, source: Source, pages: int = PAGES) -
     Returns:
         Indices of frames, ascending; of a frame set without marks the first one.
     """
-    found = set(_even_steps(marked_pixels(result), pages))
+    found = set(_even_steps(marked_pixels(source), pages))
     for finding in result.findings:
         region = finding.region
         if len(found) >= 2 * pages or region is None:
@@ -36,11 +36,9 @@ def chosen_slices(result: InferenceResult, source: Source, pages: int = PAGES) -
     return sorted(found)
 
 
-def marked_pixels(result: InferenceResult) -> NDArray[np.int64]:
+def marked_pixels(source: Source) -> NDArray[np.int64]:
     """Count the marked pixels of each frame, over all segments; empty if there is no segment."""
-    if not result.segments:
-        return np.zeros(0, np.int64)
-    counted: NDArray[np.int64] = np.sum([np.count_nonzero(s.mask, axis=(1, 2)) for s in result.segments], axis=0)
+    counted: NDArray[np.int64] = np.sum(list(source.marks.values()), axis=0) if source.marks else np.zeros(0, np.int64)
     return counted
 
 

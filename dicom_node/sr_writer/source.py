@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
+from dicom_node.domain.results import Segment
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ResultError
+from dicom_node.sr_writer.drawing import full_window
 from dicom_node.sr_writer.normalise import NormalisedHeaders, normalised_headers
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ class SourceFrame:
         header: Normalised header of its instance.
         values: Shape (row, column) float32, or (row, column, 3) uint8.
         pixel_mm: Between rows and between columns; (1, 1) if the source gives none.
-        window: Center and width in the values' units; None if the source has none.
+        window: Center and width in the values' units: the source's, else of a volume what shows most of it; None of a frame without.
     """
 
     header: pydicom.Dataset
@@ -60,11 +63,13 @@ class Source:
     Attributes:
         volume: The volume, if the images are one.
         frames: Slices in slice order, or the frames of a frame set; empty if the images could not be read.
+        marks: Marked pixels of each frame, by `id` of the segment; counted once, since fifty masks of a CT are two gigabytes.
     """
 
     normalised: NormalisedHeaders
     volume: Volume | None
     frames: tuple[SourceFrame, ...]
+    marks: Mapping[str, NDArray[np.int64]]
 
     @property
     def headers(self) -> tuple[pydicom.Dataset, ...]:
@@ -82,6 +87,14 @@ class Source:
             if reference.sop_instance_uid == sop_instance_uid and (reference.frame_number or 1) == frame_number:
                 return index
         raise ResultError(f"a region names frame {frame_number} of {sop_instance_uid}, which was not analysed")
+
+    def is_marked(self, segment: Segment) -> bool:
+        """Tell whether a segment has a pixel."""
+        return bool(self.marks[segment.id].any())
+
+    def touched(self, segment: Segment) -> list[int]:
+        """List the frames on which a segment has a pixel, ascending."""
+        return [int(index) for index in np.flatnonzero(self.marks[segment.id])]
 
     @property
     def is_located(self) -> bool:
@@ -104,13 +117,17 @@ def source_of(request: BuildRequest) -> Source:
     headers = {str(h.SOPInstanceUID): h for h in normalised.data_sets}
     frames = _slices(volume, headers) if volume else _frames(request, headers)
     _check_sizes(request, frames)
-    return Source(normalised, volume, frames)
+    marks = {s.id: np.array([np.count_nonzero(plane) for plane in s.mask], np.int64) for s in request.result.segments}
+    if len(marks) != len(request.result.segments):
+        raise ResultError(f"{len(request.result.segments)} segments have only {len(marks)} different ids")
+    return Source(normalised, volume, frames, marks)
 
 
 def _slices(volume: Volume, headers: dict[str, pydicom.Dataset]) -> tuple[SourceFrame, ...]:
     _, row_mm, column_mm = volume.spacing_mm
     numbers = volume.source_frame_numbers or (1,) * len(volume.values)
-    window = _window(_header(headers, volume.source_sop_instance_uids[0]))
+    step = max(1, len(volume.values) // 16)
+    window = _window(_header(headers, volume.source_sop_instance_uids[0])) or full_window(volume.values[::step, ::2, ::2])
     return tuple(
         SourceFrame(header, _reference(header, number), values, (row_mm, column_mm), window)
         for values, uid, number in zip(volume.values, volume.source_sop_instance_uids, numbers, strict=True)

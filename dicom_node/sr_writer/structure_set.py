@@ -24,7 +24,7 @@ def build_structure_set(results: ResultSet) -> Iterator[pydicom.Dataset]:
 
     Source: PS3.3 A.19, C.8.8.5, C.8.8.6, C.8.8.8.
     """
-    segments = [s for s in results.request.result.segments if s.mask.any()]
+    segments = [s for s in results.request.result.segments if results.source.frames and results.source.is_marked(s)]
     if not segments or results.source.volume is None or not results.source.is_located:
         return
     data_set = started_data_set(results, ObjectKind.RTSTRUCT, RTStructureSetStorage, SERIES_NUMBER)
@@ -66,7 +66,7 @@ def _contours(results: ResultSet, number: int, segment: Segment) -> Dataset:
     assert volume is not None  # noqa: S101 - checked where the object begins
     item = Dataset()
     item.ReferencedROINumber, item.ROIDisplayColor = number, list(segment.color_rgb)
-    lines = [(int(k), line) for k in np.flatnonzero(segment.mask.any(axis=(1, 2))) for line in mask_outlines(segment.mask[k])]
+    lines = [(k, line) for k in results.source.touched(segment) for line in mask_outlines(segment.mask[k])]
     has_holes = any(_is_hole(line) for _, line in lines)
     item.ContourSequence = []
     for index, line in lines:

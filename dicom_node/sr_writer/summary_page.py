@@ -58,7 +58,7 @@ def summary_page(results: ResultSet) -> Pixels:
     draw.text((PAGE - _MARGIN, PAGE - 30), engine, QUIET_INK, small, anchor="ra")
     if pictures:
         left = PAGE - 3 * _MARGIN - int(draw.textlength(engine, font=small))
-        segments = [(s.label, s.color_rgb) for s in results.request.result.segments if s.mask.any()]
+        segments = [(s.label, s.color_rgb) for s in results.request.result.segments if results.source.is_marked(s)]
         write_legend(draw, results.typeface, (_MARGIN, PAGE - 32, left), segments)
     return np.asarray(page)
 
@@ -123,10 +123,20 @@ def _pictures(results: ResultSet) -> list[Image.Image]:
         return []
     width, height = (PAGE - 3 * _MARGIN) // 2, _PICTURE_BOTTOM - _PICTURE_TOP
     result = results.request.result
-    mask = np.any([s.mask for s in result.segments], axis=0) if result.segments else None
-    if results.source.volume is not None and mask is not None and mask.any():
+    if results.source.volume is not None and any(map(results.source.is_marked, result.segments)):
+        mask = _union(results)
         return [_front_view(results, mask, width, height), _histogram(results, mask, width, height)]
     return [marked_frame(results, index, width, height) for index in chosen_slices(result, results.source)[:2]]
+
+
+def _union(results: ResultSet) -> NDArray[np.bool_]:
+    """Where any segment is."""
+    segments = [s for s in results.request.result.segments if results.source.is_marked(s)]
+    union = segments[0].mask.copy()
+    for segment in segments[1:]:
+        touched = results.source.touched(segment)
+        union[touched[0] : touched[-1] + 1] |= segment.mask[touched[0] : touched[-1] + 1]
+    return union
 
 
 def _front_view(results: ResultSet, mask: NDArray[np.bool_], width: int, height: int) -> Image.Image:
@@ -134,7 +144,7 @@ def _front_view(results: ResultSet, mask: NDArray[np.bool_], width: int, height:
     volume = results.source.volume
     assert volume is not None  # noqa: S101 - asked of volumes only
     row = int(np.argmax(mask.sum(axis=(0, 2))))
-    center, breadth = results.source.frames[0].window or full_window(volume.values[:, row])
+    center, breadth = results.source.frames[0].window or full_window(volume.values)
     rgb = windowed(np.ascontiguousarray(volume.values[:, row]), center, breadth)
     for segment in results.request.result.segments:
         rgb = blended(rgb, segment.mask[:, row], segment.color_rgb, 0.35)

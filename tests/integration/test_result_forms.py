@@ -15,7 +15,8 @@ import pytest
 
 from dicom_node.domain.results import Measurement, Predecessor, Segment
 from dicom_node.errors import PatientMismatchError, ResultError
-from dicom_node.sr_writer import BuildRequest, ObjectKind, ResultForm, SegKind, SrClass, build_results, read_measurements
+from dicom_node.sr_writer import BuildRequest, ObjectKind, ResultForm, SegKind, SrClass, build_results, read_measurements, result_set
+from dicom_node.sr_writer.fonts import typeface_of
 from dicom_node.sr_writer.gate import check_results
 from tests.result_checks import TOOLS, errors_of, faults_of_report, items, name_of, reopened, saved
 from tests.result_findings import KEY, LUNG, ML, ORGAN, VOLUME, empty_result, full_result, request
@@ -199,6 +200,17 @@ def test_labels_that_no_character_set_of_the_source_holds_make_the_results_utf8(
     objects = build_results(request(source, result, ResultForm(objects=SR_AND_SEG)))
     assert {o.data_set.SpecificCharacterSet for o in objects} == {"ISO_IR 192"}
     assert any("UTF-8" in c for c in read_measurements(objects[-1].data_set).comments)
+
+
+def test_pages_are_english_where_no_font_has_the_letters_and_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_set, "typeface_of", lambda language: typeface_of("en") if language == "en" else None)
+    source = stack()
+    for ds in source.data_sets:
+        ds.SpecificCharacterSet = "ISO_IR 192"
+    form = ResultForm(objects=frozenset({ObjectKind.SR, ObjectKind.DOC}))
+    objects = {o.kind: o.data_set for o in build_results(request(source, form=form, language="ko"))}
+    assert any("글꼴이 설치되어 있지 않습니다" in c for c in read_measurements(objects["SR"]).comments)
+    assert objects["DOC"].DocumentTitle == "AI report"
 
 
 def test_unknown_language_is_english_and_said() -> None:
