@@ -4,6 +4,8 @@ Throughput: jobs go through queue, reading, decoding, inference and result objec
 the bare loop calls the same network on the same tensor and does nothing else. Both use the same number of threads for the network; with
 fewer than there are cores, the rest stands for what a machine with a GPU has: a CPU beside the device.
 
+Device: the same with a model that takes its time and no core, as one on a GPU does, beside that time alone: what is lost between jobs.
+
 Overhead: one radiograph on an idle worker, from its row in the queue to recorded results, less reading with decoding and less inference.
 """
 
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from inference_parts.bundles import RADIOGRAPH, VOLUME, write_radiograph_bundle, write_volume_bundle
+from inference_parts.bundles import RADIOGRAPH, VOLUME, WAITING, write_radiograph_bundle, write_volume_bundle, write_waiting_bundle
 from inference_parts.images import SIDE, SLICES, ct_volume, radiograph
 from inference_parts.node import WorkerNode
 from numpy.typing import NDArray
@@ -80,6 +82,25 @@ def throughput(folder: Path, jobs: int, threads: int) -> dict[str, Any]:
     }
 
 
+def beside_a_device(folder: Path, jobs: int, seconds: float) -> dict[str, Any]:
+    """Measure jobs whose inference takes its time and no core; the bare loop is that time and nothing else."""
+    package = folder / "package"
+    write_waiting_bundle(folder / "models", package, seconds)
+    with WorkerNode(folder, folder / "models", 1, package) as node:
+        images = node.receive(ct_volume())
+        node.run(WAITING, images, 2)
+        elapsed, ended = node.run(WAITING, images, jobs)
+    inferred = sum(job.timings["infer_s"] for job in ended)
+    return {
+        "jobs": jobs,
+        "device_s": seconds,
+        "node_s_per_job": round(elapsed / jobs, 3),
+        "ratio": round(seconds / (elapsed / jobs), 3),
+        "engine_busy": round(inferred / elapsed, 3),
+        "stages_s": _medians([job.timings for job in ended]),
+    }
+
+
 def overhead(folder: Path, jobs: int) -> dict[str, Any]:
     """Measure radiographs one by one on an idle worker."""
     write_radiograph_bundle(folder / "models")
@@ -101,25 +122,29 @@ def _medians(timings: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(median(t.get(name, 0.0) for t in timings), 3) for name in timings[0]}
 
 
+def _measured(part: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    if part == "throughput":
+        return throughput(folder, arguments.jobs, arguments.threads)
+    return beside_a_device(folder, arguments.jobs, arguments.device_s) if part == "device" else overhead(folder, arguments.jobs)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--jobs", type=int, default=12, help="volumes; radiographs are as many")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="of the network, in node and bare loop")
-    parser.add_argument("--only", choices=("throughput", "overhead"), help="one part")
+    parser.add_argument("--device-s", type=float, default=3.0, help="seconds of a run on the stand-in for a device")
+    parser.add_argument("--only", choices=("throughput", "device", "overhead"), help="one part")
     arguments = parser.parse_args()
     configure_logs("benchmark", level="ERROR")
     figures: dict[str, Any] = {"name": "inference"}
     with tempfile.TemporaryDirectory() as name:
-        for part in ("throughput", "overhead"):
+        for part in ("throughput", "device", "overhead"):
             if arguments.only in (None, part):
                 folder = Path(name) / part
                 folder.mkdir()
-                measured = (
-                    throughput(folder, arguments.jobs, arguments.threads) if part == "throughput" else overhead(folder, arguments.jobs)
-                )
-                figures[part] = measured
+                figures[part] = _measured(part, folder, arguments)
     if arguments.json:
         print(json.dumps(figures, indent=1))
         return
@@ -128,6 +153,9 @@ def main() -> None:
         print(f"worker              {found['node_s_per_job']:7.3f} s a job, {found['jobs']} jobs")
         print(f"ratio               {found['ratio']:7.3f}  (engine busy {found['engine_busy']:.0%} of the time)")
         print(f"stages              {found['stages_s']}")
+    if found := figures.get("device"):
+        print(f"beside a device     {found['node_s_per_job']:7.3f} s a job of {found['device_s']} s on a device that takes no core")
+        print(f"ratio               {found['ratio']:7.3f}  (device busy {found['engine_busy']:.0%} of the time)")
     if found := figures.get("overhead"):
         print(f"radiograph          {found['overhead_s']:7.3f} s beside reading and inference (worst {found['overhead_worst_s']} s)")
         print(f"stages              {found['stages_s']}")

@@ -11,7 +11,7 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-VOLUME, RADIOGRAPH = "bench-volume", "bench-radiograph"
+VOLUME, RADIOGRAPH, WAITING = "bench-volume", "bench-radiograph", "bench-device"
 CHANNELS = 8
 RADIOGRAPH_SIDE = 512
 
@@ -26,6 +26,39 @@ _ABOUT: dict[str, Any] = {
     "facts": {"does": "Computes.", "mechanism": "Random weights.", "population": "None.", "performance": "None."},
     "intended_use": {"text": "Benchmarks."},
 }
+
+
+_WAITING = """
+import time
+
+from dicom_node.domain.results import InferenceResult, Segment
+from dicom_node.inference import Model
+from dicom_node.inference.model import Prepared
+
+
+class Waiting(Model):
+    def __init__(self, bundle, sessions):
+        self._bundle = bundle
+
+    def prepare(self, inputs, recorder):
+        values = next(iter(inputs.values())).images.values
+        return Prepared(inputs, {{"x": values[None, None]}}, None, recorder)
+
+    def infer(self, prepared):
+        time.sleep({seconds})
+        return {{"y": prepared.tensors["x"] > 0}}
+
+    def conclude(self, prepared, outputs, now):
+        entry = self._bundle.manifest.outputs.segments[0]
+        mask, category, kind = outputs["y"][0, 0], entry.category.to_code(), entry.property_type.to_code()
+        segment = Segment(entry.id, entry.label, mask, category, kind, None, entry.color_rgb)
+        finding = self._bundle.manifest.outputs.finding.to_code()
+        identity = self._bundle.identity("python", "fp32")
+        return InferenceResult(identity, finding, None, (), (segment,), (), (), (), now, 0.0)
+
+    def close(self):
+        pass
+"""
 
 
 def write_volume_bundle(models_dir: Path, layers: int) -> Path:
@@ -45,6 +78,26 @@ def write_volume_bundle(models_dir: Path, layers: int) -> Path:
         "outputs": {"finding": _LUNG, "segments": [segment]},
     }
     return _write(models_dir, manifest, _network(layers, 3))
+
+
+def write_waiting_bundle(models_dir: Path, package: Path, seconds: float) -> Path:
+    """Write a model whose inference takes its time and no core, as one on a GPU does; its package announces it by entry point."""
+    about = package / "waiting_model_of_the_benchmark-1.dist-info"
+    about.mkdir(parents=True)
+    (package / "waiting_model_of_the_benchmark.py").write_text(_WAITING.format(seconds=seconds), "utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: waiting-model-of-the-benchmark\nVersion: 1\n", "utf-8")
+    (about / "entry_points.txt").write_text("[dicom_node.models]\nwaiting = waiting_model_of_the_benchmark:Waiting\n", "utf-8")
+    segment = {"id": "body", "label": "Body", "category": _STRUCTURE, "property_type": _LUNG, "color_rgb": [70, 170, 220]}
+    manifest = {
+        **_ABOUT,
+        "name": WAITING,
+        "title": "Benchmark device",
+        "inputs": [{"name": "images", "kind": "volume"}],
+        "network": {"file": "network.onnx", "format": "onnx", "inputs": {"x": "images"}},
+        "steps": {"python": "waiting"},
+        "outputs": {"finding": _LUNG, "segments": [segment]},
+    }
+    return _write(models_dir, manifest, _network(0, 3))
 
 
 def write_radiograph_bundle(models_dir: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -49,8 +50,20 @@ class EndedJob:
 class WorkerNode:
     """Starts with the bundles of a folder; a context."""
 
-    def __init__(self, folder: Path, models_dir: Path, threads: int) -> None:
-        """Write the configuration; nothing runs yet."""
+    def __init__(self, folder: Path, models_dir: Path, threads: int, package: Path | None = None) -> None:
+        """Write the configuration; nothing runs yet.
+
+        Args:
+            folder: For everything but the bundles.
+            models_dir: Bundles.
+            threads: Of a network on the CPU.
+            package: Folder of a package of models that the worker shall know.
+        """
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        if package is None:
+            self._environment = dict(os.environ)
+        else:
+            sys.path.append(str(package))  # bundles are checked against what is installed
         self._folder = folder
         names = sorted(path.name for path in models_dir.iterdir())
         node = {
@@ -76,7 +89,7 @@ class WorkerNode:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "dicom_node", "work", "--config", str(self._folder / "node.yaml")]
         with (self._folder / "worker.log").open("wb") as log:
-            self._worker = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+            self._worker = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, env=self._environment)
         return self
 
     def __exit__(self, *_error: object) -> None:

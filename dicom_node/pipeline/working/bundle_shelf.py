@@ -15,14 +15,15 @@ _Signature = tuple[tuple[str, int, int], ...]
 class BundleShelf:
     """Remembers what it read. Used from any thread; two that come at once may both read."""
 
-    def __init__(self, models_dir: Path, unpacked: Path) -> None:
+    def __init__(self, models_dir: Path, bundles_dir: Path) -> None:
         """Read nothing yet.
 
         Args:
-            models_dir: Folders and zips of bundles.
-            unpacked: Where zips are unpacked.
+            models_dir: A folder or a zip for each bundle.
+            bundles_dir: Where zips are unpacked to.
         """
-        self._models_dir, self._unpacked = models_dir, unpacked
+        self._models_dir = models_dir
+        self._bundles_dir = bundles_dir
         self._read: tuple[_Signature, Mapping[str, ModelBundle]] | None = None
 
     def bundles(self) -> Mapping[str, ModelBundle]:
@@ -33,7 +34,7 @@ class BundleShelf:
         """
         signature = self._signature()
         if self._read is None or self._read[0] != signature:
-            self._read = signature, find_bundles(self._models_dir, self._unpacked)
+            self._read = signature, find_bundles(self._models_dir, self._bundles_dir)
         return self._read[1]
 
     def bundle(self, name: str) -> ModelBundle:
