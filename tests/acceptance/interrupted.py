@@ -17,7 +17,7 @@ from tests.acceptance.daemon import Daemon
 from tests.acceptance.orthanc import Orthanc
 from tests.phantoms import chest_series, write
 
-EXPECTED = {"SR": 1, "SEG": 1, "OT": 6}
+EXPECTED = {"SR": 1, "SEG": 1, "OT": 7}
 ROUNDS = 10
 House = tuple[Daemon, Orthanc]
 pause = threading.Event()

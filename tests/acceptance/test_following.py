@@ -14,7 +14,7 @@ from tests.conftest import ROOT, free_port
 from tests.phantoms import chest_series, write
 
 pytestmark = pytest.mark.acceptance
-ONE, TWO = {"SR": 1, "SEG": 1, "OT": 6}, {"SR": 2, "SEG": 2, "OT": 12}
+ONE, TWO = {"SR": 1, "SEG": 1, "OT": 7}, {"SR": 2, "SEG": 2, "OT": 14}
 SECOND = "second-look"
 
 House = tuple[Daemon, Orthanc, Orthanc]

@@ -21,7 +21,7 @@ from tests.phantoms import chest_series, write
 
 pytestmark = pytest.mark.acceptance
 TOOLS = Path(sys.executable).parent
-EXPECTED = {"SR": 1, "SEG": 1, "OT": 6}
+EXPECTED = {"SR": 1, "SEG": 1, "OT": 7}
 LOBES = [10, 11, 12, 13, 14]
 
 House = tuple[Daemon, Orthanc]

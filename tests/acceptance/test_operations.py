@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.phantoms import chest_series, write
 
 pytestmark = pytest.mark.acceptance
-EXPECTED = {"SR": 1, "SEG": 1, "OT": 6}
+EXPECTED = {"SR": 1, "SEG": 1, "OT": 7}
 House = tuple[Daemon, Orthanc]
 
 
