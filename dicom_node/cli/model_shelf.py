@@ -81,31 +81,27 @@ class Shelf:
 
     def row(self, path: Path) -> dict[str, object]:
         """One line of the list."""
+        if path.is_dir() and awaits_networks(path) and (manifest := read_manifest(path).manifest) is not None:
+            return _row(path, manifest, "", "networks missing: `models add`")
         try:
             bundle = load_bundle(path, self.cache)
         except BundleFaults as found:
-            return {**_nameless(path), "state": _state(path, found)}
-        m = bundle.manifest
-        return {
-            "name": m.name,
-            "version": m.version,
-            "stage": m.stage.value,
-            "task": list(tasks_of(m)),
-            "digest": bundle.digest,
-            "engines": [b.value for b in m.engines.backends] if m.network.file else ["python"],
-            "state": "ready",
-            "use": m.intended_use.text,
-            "path": str(path),
-        }
+            name = next((name for name, entry in find_models(path.parent).items() if entry.path == path), path.name)
+            empty: dict[str, object] = dict.fromkeys(("version", "stage", "digest"))
+            state = f"{len(found.faults)} fault(s): `models verify`"
+            return {"name": name, **empty, "task": [], "engines": [], "state": state, "use": "", "path": str(path)}
+        return _row(path, bundle.manifest, bundle.digest, "ready")
 
 
-def _nameless(path: Path) -> dict[str, object]:
-    name = next((name for name, entry in find_models(path.parent).items() if entry.path == path), path.name)
-    empty: dict[str, object] = dict.fromkeys(("version", "stage", "digest"))
-    return {"name": name, **empty, "task": [], "engines": [], "use": "", "path": str(path)}
-
-
-def _state(path: Path, found: BundleFaults) -> str:
-    if path.is_dir() and awaits_networks(path):
-        return "networks missing: `models add`"
-    return f"{len(found.faults)} fault(s): `models verify`"
+def _row(path: Path, manifest: Manifest, digest: str, state: str) -> dict[str, object]:
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "stage": manifest.stage.value,
+        "task": list(tasks_of(manifest)),
+        "digest": digest or None,
+        "engines": [b.value for b in manifest.engines.backends] if manifest.network.file else ["python"],
+        "state": state,
+        "use": manifest.intended_use.text,
+        "path": str(path),
+    }

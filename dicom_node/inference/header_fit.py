@@ -117,14 +117,14 @@ def _value(element: Element, text: str) -> str:
 
 
 def wanted_words(element: Element, condition: Condition) -> str:
-    """Say what a condition wants, for example `CT or MR, none like LOCALIZER`."""
+    """Say what a condition wants, for example `CT or MR, not LOCALIZER`."""
     parts = []
     if condition.presence is Presence.PRESENT:
         parts.append("images that state it")
     if condition.any_of:
         parts.append(alternatives([_test(element, test) for test in condition.any_of]))
     if condition.none_of:
-        parts.append("none like " + alternatives([_test(element, test) for test in condition.none_of]))
+        parts.append("not " + alternatives([_test(element, test) for test in condition.none_of]))
     return ", ".join(parts)
 
 

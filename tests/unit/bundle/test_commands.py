@@ -34,6 +34,7 @@ def test_list_shows_every_bundle_and_its_state(models: Path) -> None:
     }
     assert (rows["two-organs"]["task"], rows["two-organs"]["engines"]) == (["segmentation"], ["onnxruntime"])
     assert rows["two-organs"]["use"] == "For research."
+    assert (rows["later"]["version"], rows["later"]["digest"], rows["faulty"]["version"]) == ("1.2.0", None, None)
     assert rows["in-a-zip"]["path"] == str(models / "in-a-zip.zip")
     table = dicom_node("models", "list", "--models-dir", models).out
     assert rows["two-organs"]["digest"][:12] in table
