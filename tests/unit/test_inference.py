@@ -11,6 +11,7 @@ import pytest
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError, ModelInputError, PixelError, VolumeError
 from dicom_node.inference import ModelInput, load_bundle, open_model, to_hounsfield, volume_from_instances
+from dicom_node.inference.applicability import check
 from dicom_node.inference.models.histogram_graph import build_histogram_graph
 from dicom_node.inference.models.lungs import segment_lungs
 from tests.conftest import ROOT
@@ -101,11 +102,10 @@ def test_network_counts_as_numpy_does() -> None:
 
 
 def test_study_outside_the_protocol_is_said_to_be() -> None:
-    model = open_model(load_bundle(BUNDLE))
+    manifest = load_bundle(BUNDLE).manifest
     volume, _ = volume_from_instances(chest_series())
-    inside = model.run({"images": ModelInput(volume, {**CT, "SliceThickness": ("1.0",)})}, NOW)
-    outside = model.run({"images": ModelInput(volume, {**CT, "SliceThickness": ("2.5",), "ContrastBolusAgent": ("IV",)})}, NOW)
-    model.close()
+    inside = check(manifest, {"images": ModelInput(volume, {**CT, "SliceThickness": ("1.0",)})})
+    outside = check(manifest, {"images": ModelInput(volume, {**CT, "SliceThickness": ("2.5",), "ContrastBolusAgent": ("IV",)})})
     assert inside.warnings == ()
     assert [word in outside.warnings[n] for n, word in enumerate(("emphysema is underestimated", "2.5"))] == [True, True]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 from typing import cast
 
-from dicom_node.domain.instances import Attributes
-from dicom_node.domain.matching import meets
 from dicom_node.domain.results import Highlight, InferenceResult, Measurement, Segment
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import ModelError
@@ -26,7 +24,6 @@ _PARAMETERS = ("lung_threshold_hu=-500", "closing_mm=3", "airways=excluded")
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lungs:
     volume: Volume
-    attributes: Attributes
     mask: Mask
     seconds: float
 
@@ -53,10 +50,10 @@ class Densitometry(Model):
         begin = perf_counter()
         refuse_other_use(self._manifest, inputs)
         given = next(iter(inputs.values()))
-        images, attributes = cast("Volume", given.images), given.attributes
+        images = cast("Volume", given.images)
         with recorder.step("lungs", *_PARAMETERS):
             mask = segment_lungs(images)
-        return Prepared(inputs, {"hu": images.values[mask]}, _Lungs(images, attributes, mask, perf_counter() - begin), recorder)
+        return Prepared(inputs, {"hu": images.values[mask]}, _Lungs(images, mask, perf_counter() - begin), recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
         """Take the histogram of the lungs."""
@@ -81,18 +78,11 @@ class Densitometry(Model):
             measurements=self._measurements(figures),
             segments=self._segments(lungs.mask),
             highlights=(highlight,),
-            warnings=tuple(self._protocol_warnings(lungs.attributes)),
+            warnings=(),
             parameters=_PARAMETERS,
             started_at=now,
             compute_s=lungs.seconds + perf_counter() - begin,
         )
-
-    def _protocol_warnings(self, attributes: Attributes) -> Iterator[str]:
-        protocol = self._manifest.protocol
-        for condition in protocol.conditions():
-            if not meets(condition, attributes):
-                wanted, because = protocol.match[condition.keyword], protocol.consequences.get(condition.keyword, "")
-                yield _warning(condition.keyword, attributes, str(wanted), because)
 
     def _measurements(self, figures: dict[str, float]) -> tuple[Measurement, ...]:
         unknown = [entry.id for entry in self._manifest.outputs.measurements if entry.id not in figures]
@@ -114,8 +104,3 @@ class Densitometry(Model):
     def _segments(self, mask: Mask) -> tuple[Segment, ...]:
         entries = self._manifest.outputs.segments
         return tuple(Segment(e.id, e.label, mask, e.category.to_code(), e.property_type.to_code(), None, e.color_rgb) for e in entries)
-
-
-def _warning(keyword: str, attributes: Attributes, wanted: str, because: str) -> str:
-    seen = "given" if wanted == "absent" else "\\".join(attributes.get(keyword, ())) or "not stated"
-    return f"Outside the densitometry protocol: {keyword} is {seen}, {wanted} is wanted" + (f"; {because}." if because else ".")
