@@ -6,6 +6,7 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import Wakeup, ring
+from dicom_node.pipeline.model_host.host_process import nursery
 from dicom_node.pipeline.process import Process, run_turns
 from dicom_node.pipeline.worker import Worker
 from dicom_node.storage import Database
@@ -13,6 +14,7 @@ from dicom_node.storage import Database
 
 def run(process: Process) -> None:
     """Run jobs until told to stop; the job under way is finished first."""
+    nursery().fork()
     files, database = process.files, Database(process.configuration.node.database)
     with Wakeup(files.run, process.name) as bell:
         lifecycle = Lifecycle(bell.ring_self)

@@ -16,10 +16,13 @@ import threading
 from functools import cache
 from pathlib import Path
 
+from setproctitle import setproctitle
+
 from dicom_node.errors import ModelStoppedError
+from dicom_node.ops.forked import ForkedProcess
 from dicom_node.pipeline.model_host.channel import Channel
 from dicom_node.pipeline.model_host.messages import HostSettings
-from dicom_node.pipeline.model_host.nursery import ANSWER, EXIT_STATUS
+from dicom_node.pipeline.model_host.nursery import ANSWER, EXIT_STATUS, serve
 
 _ANSWER_LIMIT_S = 60.0
 
@@ -79,13 +82,28 @@ class HostProcess:
 
 
 class NurseryProcess:
-    """The nursery of this process. Started when the first host is wanted; started again if it died."""
+    """The nursery of this process. Started when the first host is wanted, unless it was forked before; started again if it died."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._control: socket.socket | None = None
+
+    def fork(self) -> None:
+        """Fork it from this process, which must have one thread and nothing open; a second of imports less than a program of its own."""
+        if threading.active_count() > 1 or self._process is not None:
+            return
+        here, there = _ends()
+
+        def be_the_nursery() -> None:
+            here.close()
+            setproctitle("dicom-node nursery")
+            serve(there)
+
+        self._process = ForkedProcess(be_the_nursery)
+        there.close()
+        self._control = here
 
     def fork_host(self, settings: HostSettings) -> HostProcess:
         """Start a host.
@@ -131,8 +149,7 @@ class NurseryProcess:
     def _running(self) -> socket.socket:
         if self._control is None or self._process is None or self._process.poll() is not None:
             self._stop()
-            here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            here.settimeout(_ANSWER_LIMIT_S)
+            here, there = _ends()
             command = [sys.executable, "-m", "dicom_node.pipeline.model_host.nursery", str(there.fileno())]
             self._process = subprocess.Popen(command, pass_fds=(there.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             there.close()
@@ -149,6 +166,12 @@ class NurseryProcess:
                 self._process.kill()
                 self._process.wait()
         self._process, self._control = None, None
+
+
+def _ends() -> tuple[socket.socket, socket.socket]:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here.settimeout(_ANSWER_LIMIT_S)
+    return here, there
 
 
 @cache

@@ -1,7 +1,8 @@
 """A clean process from which model hosts are forked: everything imported, no thread, no engine, no device.
 
-Forking a worker would copy its threads' locks and its database; starting a program anew would cost a second of imports each time a model
-has killed its host. Run as `python -m dicom_node.pipeline.model_host.nursery FD`, FD being a connected Unix socket. Each request is
+Forking a worker at work would copy its threads' locks and its database; starting a program anew would cost a second of imports each time a
+model has killed its host. So a worker forks its nursery before it does anything else; one that has threads already runs it as
+`python -m dicom_node.pipeline.model_host.nursery FD`, FD being a connected Unix socket. Each request is
 a pickled `HostSettings` with two descriptors: the host's end of its channel, and a pipe that its exit status is written to. The answer is
 the host's process id, with a descriptor of the process that names it for ever.
 
@@ -122,8 +123,8 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """Take a signal and go on. A handler, since programs that a model starts would inherit that a signal is ignored."""
 
 
-def main() -> None:
-    """Serve the socket that the command line names."""
+def serve(control: socket.socket) -> None:
+    """Be the nursery of whoever holds the other end of a socket, until it is closed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _nothing)  # sent to the whole group or service: the worker decides when its hosts end
     configure_logs("nursery")
@@ -131,8 +132,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # collections in a host would copy the pages of what is never freed
     get_logger().debug("nursery_ready")
-    Nursery(socket.socket(fileno=int(sys.argv[1]))).serve()
+    Nursery(control).serve()
 
 
 if __name__ == "__main__":
-    main()
+    serve(socket.socket(fileno=int(sys.argv[1])))
