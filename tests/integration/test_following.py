@@ -58,10 +58,10 @@ SECOND_TO_WARD = """\
     after: {model: second-look}
     send_to: [ward]
 """
-EMPHYSEMA_LOOK = """\
-  - name: emphysema-look
+CLEAR_LUNGS_LOOK = """\
+  - name: clear-lungs-look
     match: {Modality: CT}
-    after: {model: chest-ct-densitometry, when: 'result.finding("below -950 HU").present'}
+    after: {model: chest-ct-densitometry, when: '!result.finding("below -950 HU").present'}
     model: second-look
 """
 
@@ -75,13 +75,13 @@ def where(house: WorkingHouse, rule: str) -> set[str]:
 
 
 def test_result_sends_to_a_second_destination_and_starts_a_second_model(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
-    house = house_with(tmp_path, database, files, LOW_DENSITY_TO_WARD, SECOND_LOOK, SECOND_TO_WARD, EMPHYSEMA_LOOK)
+    house = house_with(tmp_path, database, files, LOW_DENSITY_TO_WARD, SECOND_LOOK, SECOND_TO_WARD, CLEAR_LUNGS_LOOK)
     series = chest_series()
     study = series[0].StudyInstanceUID
     house.receive(series)
     assert [j.key.rule for j in house.jobs()] == ["chest"]
     assert {rule: outcome for rule, (outcome, _) in house.traces(study).items() if rule != "chest"} == dict.fromkeys(
-        ["low-density-to-ward", "second-look", "second-to-ward", "emphysema-look"], "after"
+        ["low-density-to-ward", "second-look", "second-to-ward", "clear-lungs-look"], "after"
     )
     first, second = house.work()
     assert (second.key.rule, second.model, second.priority) == ("second-look", SECOND, "stat")
@@ -94,8 +94,8 @@ def test_result_sends_to_a_second_destination_and_starts_a_second_model(tmp_path
     assert traces["low-density-to-ward"] == ("run", f"after job {first.id}: sends the result of {DENSITOMETRY} to ward")
     assert traces["second-look"] == ("run", f"after job {first.id}: runs {SECOND} on 24 instances")
     assert traces["second-to-ward"][0] == "run"
-    assert traces["emphysema-look"][0] == "no-match"
-    assert "did not meet `after.when`: the expression is false" in traces["emphysema-look"][1]
+    assert traces["clear-lungs-look"][0] == "no-match"
+    assert "did not meet `after.when`: the expression is false" in traces["clear-lungs-look"][1]
 
 
 def test_findings_are_on_record_without_anything_of_the_patient(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
