@@ -11,9 +11,11 @@ from sqlalchemy import literal, or_
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
-from dicom_node.domain.jobs import Delivery, DeliveryState, Job, StoredResult
+from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, Job, StoredResult
 from dicom_node.domain.results import Predecessor
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, JobRow, ResultRow
+
+_ACCEPTED = (DeliveryState.SENT, DeliveryState.COMMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
             sop_instance_uid=result.sop_instance_uid,
             series_instance_uid=result.series_instance_uid,
             path=str(result.path),
+            variant=result.variant,
         )
         session.add(row)
         session.flush()
@@ -118,7 +121,7 @@ def record_attempt(session: Session, delivery_id: int, attempt: Attempt, now: da
             reason=attempt.reason or f"status {attempt.status or 0:04X}",
         )
     )
-    row.state, row.status, row.reason = attempt.state, attempt.status, attempt.reason
+    row.state, row.state_at, row.status, row.reason = attempt.state, now, attempt.status, attempt.reason
     row.attempt += 1
     row.next_attempt_at = attempt.next_attempt_at
     if attempt.state == DeliveryState.SENT:
@@ -127,14 +130,15 @@ def record_attempt(session: Session, delivery_id: int, attempt: Attempt, now: da
 
 def reopen(session: Session, job_id: int, now: datetime) -> int:
     """Owe a job's refused deliveries once more, and make the waiting ones due; returns how many."""
-    rows = session.exec(select(DeliveryRow).where(DeliveryRow.job_id == job_id, DeliveryRow.state != DeliveryState.SENT)).all()
+    rows = session.exec(select(DeliveryRow).where(DeliveryRow.job_id == job_id, col(DeliveryRow.state).not_in(_ACCEPTED))).all()
     for row in rows:
+        row.held_reason = None
         session.add(
             DeliveryEventRow(
                 delivery_id=row.id or 0, at=now, from_state=row.state, to_state=DeliveryState.OWED, reason="retried by an operator"
             )
         )
-        row.state, row.next_attempt_at = DeliveryState.OWED, now
+        row.state, row.state_at, row.owed_at, row.next_attempt_at = DeliveryState.OWED, now, now, now
     return len(rows)
 
 
@@ -161,23 +165,38 @@ def _delivery(row: DeliveryRow, result: ResultRow) -> Delivery:
         destination=row.destination,
         result=_stored(result),
         state=DeliveryState(row.state),
+        state_at=row.state_at,
+        owed_at=row.owed_at,
         attempt=row.attempt,
         next_attempt_at=row.next_attempt_at,
         status=row.status,
         reason=row.reason,
+        comment=row.comment,
+        went_as=row.went_as,
+        held_reason=row.held_reason,
         sent_at=row.sent_at,
+        commit_policy=CommitPolicy(row.commit_policy),
+        transaction_uid=row.transaction_uid,
+        commit_asked_at=row.commit_asked_at,
+        commit_failures=row.commit_failures,
+        committed_at=row.committed_at,
     )
 
 
 def _stored(result: ResultRow) -> StoredResult:
-    return StoredResult(
-        result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
-    )
+    uids = result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid
+    return StoredResult(result.kind, result.number, *uids, Path(result.path), result.variant)
 
 
 def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
     delivery = DeliveryRow(
-        job_id=result.job_id, result_id=result.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
+        job_id=result.job_id,
+        result_id=result.id or 0,
+        destination=destination,
+        state=DeliveryState.OWED,
+        state_at=now,
+        owed_at=now,
+        next_attempt_at=now,
     )
     session.add(delivery)
     session.flush()
