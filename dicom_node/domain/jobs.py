@@ -147,6 +147,7 @@ class Delivery:
 
     id: int
     job_id: int
+    study_instance_uid: str
     destination: str
     result: StoredResult
     state: DeliveryState
@@ -165,3 +166,13 @@ class Delivery:
     commit_asked_at: datetime | None
     commit_failures: int
     committed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """An attempt or a change of a delivery, written in the transaction that made the change."""
+
+    at: datetime
+    from_state: DeliveryState | None
+    to_state: DeliveryState
+    reason: str
