@@ -10,7 +10,7 @@ from typing import cast
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
@@ -112,11 +112,13 @@ def _send_one(association: Association, path: Path, kind: tuple[str, str], desti
     try:
         data_set = pydicom.dcmread(path)
         if kind[1] not in accepted:
-            _to_syntax(data_set, accepted)
+            _uncompress(data_set)
+        response = association.send_c_store(data_set)
     except _NOT_READABLE as error:
-        reason = f"{UID(kind[1]).name} is not accepted, and the object cannot be re-encoded ({type(error).__name__})"
+        if not association.is_established:
+            raise DeliveryError(f"{destination.name}: association ended while an object was sent") from error
+        reason = f"the object cannot be read, or not be re-encoded from {UID(kind[1]).name} to what is accepted ({type(error).__name__})"
         return Outcome(Verdict.REFUSED, None, reason)
-    response = association.send_c_store(data_set)
     if "Status" not in response:
         raise DeliveryError(f"{destination.name}: no response within {destination.timeout_s:g} s, or association aborted")
     return outcome_from_status(response.Status, str(response.get("ErrorComment", "")))
@@ -126,11 +128,12 @@ def _no_context(sop_class_uid: str, destination: Destination) -> Outcome:
     return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
 
 
-def _to_syntax(data_set: pydicom.FileDataset, accepted: set[str]) -> None:
-    target = ExplicitVRLittleEndian if ExplicitVRLittleEndian in accepted else ImplicitVRLittleEndian
+def _uncompress(data_set: pydicom.FileDataset) -> None:
+    """Make a data set one that the library itself can encode as Explicit or Implicit VR Little Endian, whichever was accepted."""
     if data_set.file_meta.TransferSyntaxUID.is_compressed:
         data_set.decompress()
-    data_set.file_meta.TransferSyntaxUID = target
+    elif data_set.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
 def _syntaxes(own: str) -> list[str]:

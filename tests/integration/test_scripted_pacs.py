@@ -5,35 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pynetdicom.sop_class import CTImageStorage
-from typer.testing import CliRunner
+from pynetdicom.sop_class import BasicTextSRStorage, Comprehensive3DSRStorage, CTImageStorage
 
-from dicom_node.cli.deliveries import app
-from dicom_node.config import Peer
-from dicom_node.domain.durability import Durability
-from dicom_node.domain.jobs import Delivery, DeliveryState, JobKey, JobState, StoredResult
-from dicom_node.domain.routing import JobInput, RouteDecision
+from dicom_node.domain.jobs import DeliveryState, JobState
 from dicom_node.jobs import queue
 from dicom_node.pipeline import committing
-from dicom_node.pipeline.sender import Sender
-from dicom_node.scp.door import Door, DoorSettings
-from dicom_node.scp.listener import ListenOn
-from dicom_node.scp.notices.commitment import commitment_contexts, commitment_handlers
-from dicom_node.scp.notices.requests import RequestDesk, RequestSettings
-from dicom_node.scp.places import Places
-from dicom_node.scp.policy import AccessPolicy
-from dicom_node.scp.server import Receiver, Services
-from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations
+from dicom_node.storage import Database, deliveries, delivery_operations
 from dicom_node.storage.circuits import read_circuits
-from dicom_node.storage.request_files import RequestFolders
-from tests.conftest import free_port
+from tests.integration.delivery_house import House, listening, result_of
 from tests.integration.scripted_pacs import Script, ScriptedPacs
 from tests.phantoms import chest_series, write
-from tests.unit.test_config import NODE, load
 
 OWED, SENT, COMMITTED = DeliveryState.OWED, DeliveryState.SENT, DeliveryState.COMMITTED
 REFUSED, DEAD, HELD = DeliveryState.REFUSED, DeliveryState.DEAD, DeliveryState.HELD
@@ -49,66 +34,6 @@ STATUSES = {
     0x0122: (REFUSED, "0122 (SOP class not supported)"),
     0x0124: (REFUSED, "0124 (not authorized: this node may not store there)"),
 }
-
-
-class House:
-    """A sender with a job of CT slices that it owes to one destination."""
-
-    def __init__(self, folder: Path, database: Database, objects: int = 2, node: str = "") -> None:
-        self.folder, self.database, self.port = folder, database, free_port()
-        destination = NODE.replace("sqlite:///node.db", f"sqlite:///{folder / 'node.db'}").replace(
-            "4242", f"{self.port}, timeout: 1s, commit: COMMIT"
-        )
-        self._node = destination + "delivery: {retry_first: 200ms, retry_max: 1s, breaker_failures: 2, max_attempts: 5}\n" + node
-        self.commit("off")
-        self.through = threading.Event()
-        self.sender = Sender(self.configuration, database, self.through.set)
-        self.paths = write(chest_series()[:objects], folder / "results")
-        self.job_id = self.job(self.paths)
-
-    def commit(self, policy: str) -> None:
-        self.configuration = load(self.folder, self._node.replace("COMMIT", policy))
-        if hasattr(self, "sender"):
-            self.sender.reconfigure(self.configuration)
-
-    def job(self, paths: list[Path], study: str = "1.2") -> int:
-        now = datetime.now(UTC)
-        with self.database.transaction() as session:
-            decision = RouteDecision("rule", "model", (JobInput("image", study, "1.2.3", ("1.2.3.4",)),), ("pacs",))
-            job = queue.create(session, queue.NewJob(JobKey(study, 1, "rule", "digest"), decision, "1.0", 3), now)
-            claimed = queue.claim(session, "w", now, timedelta(seconds=60))
-            assert job is not None
-            assert claimed is not None
-            results = [StoredResult("SC", n, CTImageStorage, f"{study}.{n}", "1.3", p) for n, p in enumerate(paths, start=1)]
-            deliveries.record_results(session, job.id, results, ["pacs"], now)
-            queue.finish(session, claimed, queue.Finished(delivering=True, timings={}), now)
-        return job.id
-
-    def turn(self, after_s: float = 0.0) -> None:
-        self.through.clear()
-        self.sender.start_due(datetime.now(UTC) + timedelta(seconds=after_s))
-        assert self.through.wait(20)
-
-    def all(self) -> list[Delivery]:
-        with self.database.transaction() as session:
-            return deliveries.of_job(session, self.job_id)
-
-    def states(self) -> list[DeliveryState]:
-        return [d.state for d in self.all()]
-
-    def job_state(self) -> JobState:
-        with self.database.transaction() as session:
-            job = queue.get(session, self.job_id)
-        assert job is not None
-        return job.state
-
-    def cli(self, *arguments: object) -> str:
-        result = CliRunner().invoke(app, [*map(str, arguments), "--config", str(self.folder / "node.yaml")])
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def show(self, number: int = 0) -> str:
-        return self.cli("show", self.all()[number].id)
 
 
 @pytest.fixture
@@ -139,15 +64,8 @@ def pacs() -> Iterator[Callable[..., ScriptedPacs]]:
 
 @pytest.fixture
 def our_port(tmp_path: Path) -> Iterator[int]:
-    """The node's own listener, which takes reports on new associations."""
-    files = InstanceFiles(tmp_path / "data")
-    files.prepare()
-    desk = RequestDesk(files, RequestFolders(files.data_dir), RequestSettings("receiver-0", 0, 100))
-    door = Door(files, DoorSettings("receiver-0", Durability.NONE, 0))
-    policy = AccessPolicy("AINODE", (Peer(name="pacs", ae_title="ORTHANC", host="127.0.0.1"),), 10)
-    receiver = Receiver(door, policy, Places(files.run))
-    yield receiver.start(ListenOn("127.0.0.1", 0, 16384, 10, 10), Services(commitment_contexts(), commitment_handlers(desk)))
-    receiver.drain(1)
+    with listening(tmp_path / "data") as port:
+        yield port
 
 
 def test_each_status_ends_in_its_state_with_its_code_and_the_comment(
@@ -203,6 +121,26 @@ def test_refused_contexts_are_final_and_no_fault_of_the_connection(build: Callab
     assert house.states() == [REFUSED, REFUSED]
     assert "accepts no presentation context for CT Image Storage" in house.show()
     assert "status 0122" in house.show()
+
+
+def test_next_of_the_chain_goes_instead_of_a_refused_class(build: Callable[..., House], pacs: Callable[..., ScriptedPacs]) -> None:
+    """A Comprehensive 3D SR is refused; the job has a Basic Text SR beside it that nobody was owed."""
+    house = build(1)
+    [report, plain] = chest_series()[1:3]
+    report.SOPClassUID, plain.SOPClassUID = Comprehensive3DSRStorage, BasicTextSRStorage
+    paths = write([report, plain], house.folder / "reports")
+    house.job_id = house.job(paths[:1], "1.5")
+    with house.database.transaction() as session:
+        deliveries.record_results(session, house.job_id, [result_of(2, paths[1])], [], datetime.now(UTC))
+    archive = pacs(house, classes=(CTImageStorage, BasicTextSRStorage))
+    house.turn()
+    assert house.states() == [OWED]
+    house.turn()
+    assert house.states() == [SENT]
+    assert archive.received[-1] == plain.SOPInstanceUID
+    assert "SC 2 (went as Basic Text SR)" in house.show()
+    assert "is not taken: Basic Text SR goes instead" in house.show()
+    assert house.job_state() is JobState.DONE
 
 
 def test_file_that_is_gone_refuses_itself_alone(build: Callable[..., House], pacs: Callable[..., ScriptedPacs]) -> None:
@@ -376,7 +314,7 @@ def test_two_jobs_of_a_study_go_over_one_association(build: Callable[..., House]
     with house.database.transaction() as session:
         assert delivery_operations.hold(session, house.job_id, "", "no", datetime.now(UTC)) == 4
     archive = pacs(house)
-    house.job_id = house.job(house.paths[:2], "1.5")
+    house.job_id = house.job(write(chest_series()[4:6], house.folder / "further"), "1.5")
     with house.database.transaction() as session:
         delivery_operations.release(session, 1, "", datetime.now(UTC))
     house.turn()
