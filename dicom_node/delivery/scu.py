@@ -40,7 +40,8 @@ class NoContextAcceptedError(DeliveryError):
 
 
 def configure_library() -> None:
-    """Keep data set elements out of pynetdicom's log."""
+    """Keep data set elements out of pynetdicom's log, and send files as they are, without decoding them."""
+    _config.STORE_SEND_CHUNKED_DATASET = True
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
     _config.LOG_HANDLER_LEVEL = "none"
@@ -110,10 +111,7 @@ def _send_one(association: Association, path: Path, kind: tuple[str, str], desti
     if not accepted:
         return _no_context(kind[0], destination)
     try:
-        data_set = pydicom.dcmread(path)
-        if kind[1] not in accepted:
-            _uncompress(data_set)
-        response = association.send_c_store(data_set)
+        response = association.send_c_store(path if kind[1] in accepted else _uncompressed(path))
     except _NOT_READABLE as error:
         if not association.is_established:
             raise DeliveryError(f"{destination.name}: association ended while an object was sent") from error
@@ -128,12 +126,14 @@ def _no_context(sop_class_uid: str, destination: Destination) -> Outcome:
     return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
 
 
-def _uncompress(data_set: pydicom.FileDataset) -> None:
+def _uncompressed(path: Path) -> pydicom.FileDataset:
     """Make a data set one that the library itself can encode as Explicit or Implicit VR Little Endian, whichever was accepted."""
+    data_set = pydicom.dcmread(path)
     if data_set.file_meta.TransferSyntaxUID.is_compressed:
         data_set.decompress()
     elif data_set.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data_set
 
 
 def _syntaxes(own: str) -> list[str]:
