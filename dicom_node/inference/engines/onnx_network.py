@@ -100,12 +100,12 @@ def ranks(model: onnx.ModelProto) -> Mapping[str, int | None]:
 
 
 def equal_lengths(model: onnx.ModelProto) -> tuple[tuple[tuple[str, int], ...], ...]:
-    """Group the axes of inputs to which the file gives one name: their lengths are the same."""
+    """Group the axes of inputs to which the file gives one name: their lengths are the same; `?` (Paddle's exporter) is no name."""
     groups: dict[str, list[tuple[str, int]]] = {}
     weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         for axis, length in enumerate(value.type.tensor_type.shape.dim):
-            if length.dim_param and value.name not in weights:
+            if length.dim_param.strip("?") and value.name not in weights:
                 groups.setdefault(length.dim_param, []).append((value.name, axis))
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -32,11 +32,11 @@ class _Lungs:
 class Densitometry(Model):
     """The steps around the histogram network."""
 
-    def __init__(self, bundle: ModelBundle, session: Session) -> None:
-        """Take an active session."""
+    def __init__(self, bundle: ModelBundle, sessions: Mapping[str, Session]) -> None:
+        """Take an active session: `network` is the histogram."""
         self._manifest = bundle.manifest
-        self._identity = bundle.identity(session.backend, session.precision)
-        self._session = session
+        self._session = sessions["network"]
+        self._identity = bundle.identity(self._session.backend, self._session.precision)
 
     def close(self) -> None:
         """Free the engine."""

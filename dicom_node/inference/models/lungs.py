@@ -30,6 +30,7 @@ _CLOSING_MM = 3.0
 _AIRWAY_WALL_MM = 2.0
 _TRACHEA_AREA_MM2 = (40.0, 900.0)
 _TRACHEA_BELOW_HU = -900.0
+_MIDDLE_THIRD = (1 / 3, 2 / 3)
 _AIRWAY_THRESHOLDS_HU = range(-980, -860, 10)
 _LARGEST_AIRWAYS_ML = 120.0
 _LEAK_FACTOR = 1.6
@@ -108,18 +109,24 @@ def _airways(volume: Volume, lungs: Mask) -> Mask:
 
 
 def _trachea_seed(volume: Volume, lungs: Mask) -> tuple[int, int, int] | None:
-    """The darkest voxel of the trachea in the uppermost slice that shows one: small, round, alone, near the midline."""
+    """The darkest voxel of the trachea in the uppermost slice that shows one: small, round, in the middle third of the lungs' width."""
     downwards = range(len(lungs)) if volume.affine_lps_mm[2, 0] < 0 else range(len(lungs) - 1, -1, -1)
     pixel_mm2 = volume.spacing_mm[1] * volume.spacing_mm[2]
+    columns = np.nonzero(lungs.any(axis=(0, 1)))[0]
+    middle = tuple(float(columns[0] + share * (columns[-1] - columns[0])) for share in _MIDDLE_THIRD)
     for index in list(downwards)[: len(lungs) // 2]:
         labels, count = cc3d.connected_components((volume.values[index] < _TRACHEA_BELOW_HU) & lungs[index], connectivity=4, return_N=True)
         for label in range(1, count + 1):
             region = labels == label
             area = np.count_nonzero(region) * pixel_mm2
-            if _TRACHEA_AREA_MM2[0] <= area <= _TRACHEA_AREA_MM2[1] and _is_round(region):
+            if _TRACHEA_AREA_MM2[0] <= area <= _TRACHEA_AREA_MM2[1] and _is_round(region) and _is_between(region, middle):
                 row, column = np.unravel_index(np.argmin(np.where(region, volume.values[index], np.inf)), region.shape)
                 return index, int(row), int(column)
     return None
+
+
+def _is_between(region: Mask, limits: tuple[float, ...]) -> bool:
+    return limits[0] <= float(np.nonzero(region)[1].mean()) <= limits[1]
 
 
 def _is_round(region: Mask) -> bool:

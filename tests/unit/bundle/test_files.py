@@ -14,6 +14,11 @@ from dicom_node.inference.bundle import BundleFaults, find_bundles, load_bundle
 from dicom_node.inference.bundle.files import bundle_files, digest_of, file_problem, name_problem
 from tests.unit.bundle.manifests import SEGMENTATION, bundle, faults
 
+RECIPE = """\
+schema: 1
+package: {name: some-package, version: 1.0.0, wheel: some_package-1.0.0-py3-none-any.whl, sha256: SHA, licence: MIT, authors: Somebody}
+networks: [{file: network.onnx, member: data/network.onnx, sha256: SHA}]
+""".replace("SHA", "ab" * 32)
 PARTS = st.one_of(st.sampled_from(["..", ".", "", "a", "b.onnx", "C:", "~", "...", "a..b"]), st.text("ab./\\: \0", max_size=4))
 
 
@@ -110,7 +115,7 @@ def test_bundle_whose_networks_are_to_be_fetched_is_left_out_and_known_to_be(tmp
     (folder / "network.onnx").unlink()
     with pytest.raises(BundleFaults, match="no file"):
         find_bundles(tmp_path)
-    (folder / "weights.yaml").write_text("schema: 1")
+    (folder / "weights.yaml").write_text(RECIPE)
     assert find_bundles(tmp_path) == {}
     assert find_models(tmp_path)["two-organs"].lacks_networks
     with pytest.raises(BundleFaults, match="models add two-organs"):

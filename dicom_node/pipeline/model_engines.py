@@ -1,0 +1,160 @@
+"""The engines of a node's models: verified and chosen by the records that data_dir holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dicom_node.errors import ModelError
+from dicom_node.inference.bundle import ModelBundle
+from dicom_node.inference.bundle.inputs_schema import InputSlot
+from dicom_node.inference.gate.candidates import candidates
+from dicom_node.inference.gate.case_inputs import CaseInputs
+from dicom_node.inference.gate.choice import Candidate, Choice, Standing, choose, standings
+from dicom_node.inference.gate.opening import EngineSettings, open_model_on
+from dicom_node.inference.gate.plans import build_plans, digest_of, note_beside, plan_makers
+from dicom_node.inference.gate.records import Record, Records
+from dicom_node.inference.gate.subject import Engine, Subject, subject_of
+from dicom_node.inference.gate.verification import Gate, verify
+from dicom_node.inference.model import Model, ModelInput
+from dicom_node.inference.network import BuildProgress
+from dicom_node.inference.pixels import GeometryPolicy, images_from_instances, read_instances
+from dicom_node.pipeline.headers import header_attributes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEngines:
+    """How this node runs engines.
+
+    Attributes:
+        data_dir: Of the node; engines and records lie in its `engines` folder.
+        threads: Threads on the CPU; 0 takes all cores.
+        device: `auto` takes the first GPU where an engine uses one; `cpu` takes none; or `cuda:N`.
+        on_build: Told about an engine that is built.
+        on_verify: Told about cases that run, and the share that is done, 0 to 1.
+    """
+
+    data_dir: Path
+    threads: int = 0
+    device: str = "auto"
+    on_build: Callable[[BuildProgress], None] | None = None
+    on_verify: Callable[[str, float], None] = field(default=lambda *_: None)
+
+    def settings(self) -> EngineSettings:
+        """Say how sessions are opened."""
+        return EngineSettings(self.threads, self.data_dir / "engines", self.on_build)
+
+
+def open_chosen(
+    bundle: ModelBundle, node: NodeEngines, *, without: Mapping[Engine, str] | None = None, now: datetime | None = None
+) -> tuple[Model, Choice]:
+    """Load a model on the engine that may serve it.
+
+    Where that engine refuses after all, the next one that may serve takes its place, and the choice says why.
+
+    Args:
+        bundle: The model.
+        node: How this node runs engines.
+        without: Engines that must not be taken now, with the reason, such as one whose device was lost; the reference always may.
+        now: For clearances that end, UTC; the clock if left out.
+
+    Returns:
+        The model, which the caller closes, and the choice: its record's digest is the trace's `verified`, its fallback the trace's.
+
+    Raises:
+        ModelError: the model may not serve, or the last engine that may serve refuses it.
+    """
+    subject = subject_of(bundle)
+    lost = dict(without or {})
+    while True:
+        found = _candidates(subject, node, lost)
+        choice = choose(subject, found, _records(node, found), now or datetime.now(UTC))
+        engine = Engine(choice.backend, choice.precision)
+        candidate = next(c for c in found if (c.engine, c.device) == (engine, choice.device) and not c.unavailable)
+        try:
+            return open_model_on(subject, candidate, node.settings()), choice
+        except ModelError as error:
+            if candidate.reference:
+                raise
+            lost[engine] = f"it cannot be loaded: {error}"
+
+
+def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeEngines, *, again: bool = False) -> Record:
+    """Build an engine where it needs one, run the model's cases on it, and keep the record.
+
+    Args:
+        bundle: The model.
+        backend: For example `tensorrt`.
+        precision: For example `fp16`.
+        node: How this node runs engines.
+        again: Do it anew even if there is a record.
+
+    Returns:
+        The record, good or bad.
+
+    Raises:
+        EngineUnavailableError: the engine is not here.
+        ModelError: the model does not name this engine, or its reference fails.
+    """
+    subject = subject_of(bundle)
+    found = _candidates(subject, node, {})
+    named = [c for c in found if c.engine == Engine(backend, precision)]
+    if not named:
+        raise ModelError(
+            f"{subject.title} does not name {backend} {precision}; it names {', '.join(dict.fromkeys(str(c.engine) for c in found))}",
+            hint="engines.backends and engines.precisions of model.yaml say where a model may run.",
+        )
+    gate = Gate(Records.open(node.data_dir), node.settings(), CaseInputs(read_folder), on_progress=node.on_verify)
+    reference, wanted = next(c for c in found if c.reference), named[0]
+    if not wanted.unavailable:
+        build_plans(subject, wanted, node.settings())  # what the builder refuses fails again below, and is recorded with its words
+        wanted = next(c for c in _candidates(subject, node, {}) if (c.engine, c.device) == (wanted.engine, wanted.device))
+    record = verify(gate, subject, wanted, reference, again=again)
+    if record.key.plan:
+        note_beside(plan_makers(subject, wanted, node.settings()), record)
+    return record
+
+
+def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, ...]:
+    """Tell how each engine of a model stands, in order of preference."""
+    subject = subject_of(bundle)
+    found = _candidates(subject, node, {})
+    return standings(subject, found, _records(node, found))
+
+
+def chosen(bundle: ModelBundle, node: NodeEngines, now: datetime) -> Choice:
+    """Tell which engine would serve a model; nothing is loaded.
+
+    Raises:
+        ModelError: none may.
+    """
+    subject = subject_of(bundle)
+    found = _candidates(subject, node, {})
+    return choose(subject, found, _records(node, found), now)
+
+
+def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
+    """Read a series of a case as the node reads what it receives.
+
+    Raises:
+        PixelError: files cannot be read or decoded.
+        VolumeError: they are no volume as the input wants it.
+    """
+    instances = read_instances(sorted(path for path in folder.rglob("*") if path.is_file()))
+    read = images_from_instances(slot.kind.value, instances, GeometryPolicy(slot.uneven.value, slot.tilted.value))
+    return ModelInput(read.images, header_attributes(read.instances[0]))
+
+
+def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:
+    return tuple(
+        replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c
+        for c in candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
+    )
+
+
+def _records(node: NodeEngines, found: tuple[Candidate, ...]) -> Mapping[str, Record]:
+    records = Records.open(node.data_dir)
+    keys = {c.key.digest: c.key for c in found if c.key is not None}
+    return {digest: record for digest, key in keys.items() if (record := records.find(key)) is not None}
