@@ -25,8 +25,14 @@ if [ -z "$python" ]; then
   python=.cache/gpu-benchmark/bin/python
   "$python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 >&2
   "$python" -m pip install --quiet --disable-pip-version-check --editable . >&2
-  for extra in openvino==2026.4.1 "tensorrt>=10.16,<12" tensorrt-rtx-cu13==1.7.1.116 pycuda==2026.1; do
-    "$python" -m pip install --quiet --disable-pip-version-check "$extra" >&2 || echo "Not installed: $extra (its column will say so)" >&2
+  extras=(openvino==2026.4.1)
+  if "$python" dicom_node/inference/engines/probe.py | grep -q '"index"'; then
+    extras+=("tensorrt>=10.16,<12" tensorrt-rtx-cu13==1.7.1.116 pycuda==2026.1)
+  fi
+  for extra in "${extras[@]}"; do
+    if ! "$python" -m pip install --quiet --disable-pip-version-check "$extra" >.cache/gpu-benchmark/pip.log 2>&1; then
+      echo "Not installed: $extra (its column will say so; pip's words are in .cache/gpu-benchmark/pip.log)" >&2
+    fi
   done
 fi
 

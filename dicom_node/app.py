@@ -30,7 +30,6 @@ from dicom_node.config import (
     restart_only_changes,
 )
 from dicom_node.config.rules_diff import RulesDiff, compare_rules
-from dicom_node.domain.rules import Rule
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
 from dicom_node.inference import BundleFaults, find_bundles
 from dicom_node.ops.counters import forget_process
@@ -156,19 +155,11 @@ def check_bundles(configuration: Configuration, path: Path) -> None:
         ConfigurationFaults: the fault of a bundle.
     """
     try:
-        bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
+        find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     except BundleFaults as error:
         raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
-    if faults := [_without_weights(path, rule) for rule in configuration.rules if rule.model and rule.model not in bundles]:
-        raise ConfigurationFaults(faults)
-
-
-def _without_weights(path: Path, rule: Rule) -> Fault:
-    """A rule's model has a manifest, else its rule would be at fault already, but its networks have not been fetched."""
-    message = f"rule {rule.name}: the networks of {rule.model} are not there yet"
-    return Fault(str(path), 1, "models_dir", message, f"dicom-node models add {rule.model}")
 
 
 class Supervisor:

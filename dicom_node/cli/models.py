@@ -18,6 +18,7 @@ from dicom_node.cli.output import print_json, print_table
 from dicom_node.config.models_dir import bundle_paths
 from dicom_node.inference import Manifest, ModelBundle
 from dicom_node.inference.bundle.json_schema import manifest_json_schema
+from dicom_node.inference.bundle.loading import awaits_networks
 from dicom_node.inference.bundle.tasks import tasks_of
 from dicom_node.inference.bundle.verifying import Verdict, verify_static
 from dicom_node.inference.facts_label import LabelSection, facts_label
@@ -26,8 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Model bundles.")
 
 _INDENT = "  "
 ModelsDir = Annotated[Path | None, typer.Option("--models-dir", help="Folder of the bundles; node.yaml is not read then.")]
-
-
 app.command("add")(add)
 app.command("build")(build)
 app.command("engines")(engines)
@@ -79,7 +78,7 @@ def verify(
     """Look for faults of a bundle, then run its verification cases on every engine that is here; exit status 1 if anything fails."""
     with Shelf(config, models_dir) as shelf:
         paths = [shelf.find(name)] if name else list(bundle_paths(shelf.folder))
-        found = [_verified(path, shelf, static=static, as_json=as_json) for path in paths]
+        found = [_verified(path, shelf, static=static, as_json=as_json, skips=not name) for path in paths]
     if as_json:
         print_json([told for _, told in found])
     elif not paths:
@@ -88,8 +87,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def _verified(path: Path, shelf: Shelf, *, static: bool, as_json: bool) -> tuple[bool, dict[str, object]]:
-    """Verify one bundle: whether it is good, and what was found."""
+def _verified(path: Path, shelf: Shelf, *, static: bool, as_json: bool, skips: bool) -> tuple[bool, dict[str, object]]:
+    """Verify one bundle: whether it is good, and what was found; `skips` leaves out one whose networks are still to be fetched."""
+    if skips and path.is_dir() and awaits_networks(path):
+        reason = f"its networks are not there yet: dicom-node models add {path.name}"
+        if not as_json:
+            typer.echo(f"{path.name}: not verified, {reason}.")
+        return True, {"name": None, "path": str(path), "digest": None, "faults": [], "warnings": [], "skipped": reason}
     verdict = verify_static(path, datetime.now(UTC).astimezone().date(), shelf.cache)
     if not as_json:
         _say(verdict)

@@ -139,7 +139,7 @@ class NodeFile(Section):
     query_sources: tuple[QuerySourceSection, ...] = Field((), description="Where studies can be asked for and fetched from.")
     fetch: FetchSection = Field(default_factory=FetchSection, description="What the node asks of query sources by itself.")
     rules: Path = Field(Path("rules.yaml"), description="Routing rules, relative to this file.")
-    models_dir: Path = Field(Path("models"), description="Folder with one model bundle per folder, relative to this file.")
+    models_dir: Path = Field(Path("models"), description="Folder with a folder or a zip for each model bundle, relative to this file.")
     workers: WorkersSection = Field(default_factory=WorkersSection, description="Model processes.")
     delivery: DeliverySection = Field(default_factory=DeliverySection, description="Retries.")
     commitment: CommitmentSection = Field(default_factory=CommitmentSection, description="Storage commitment for peers.")

@@ -15,12 +15,13 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import InputKind
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
 from dicom_node.inference.session import Session, Tensors
-from dicom_node.inference.steps.grid import GridImage, images_from_input
+from dicom_node.inference.steps.grid import Geometry, GridImage, images_from_input
 from dicom_node.inference.steps.outcome import OutcomeMaker
 from dicom_node.inference.steps.postprocess import outputs_from_tensors, postprocess
 from dicom_node.inference.steps.preprocess import preprocess
 from dicom_node.inference.steps.recording import applied_parameters, chosen_parameters
 from dicom_node.inference.steps.schema import InferSection
+from dicom_node.inference.steps.slabs import Lengths
 from dicom_node.inference.steps.sliding_window import Windows
 from dicom_node.inference.steps.strategies import EachImage, NetworkForm, Strategy
 from dicom_node.inference.steps.tensors import AnyArray, tensor_from_images
@@ -32,10 +33,18 @@ _CALLER_TIMES = "infer"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _WayBack:
-    """What `conclude` needs: images as they came and as the network saw them, and where this run's steps begin in the record."""
+    """What `conclude` needs.
+
+    Attributes:
+        sources: Images as they came.
+        seen: Places of the images that the network saw.
+        shape: Of each of these, axis 0 to 2.
+        first_step: Where this run's steps begin in the record.
+    """
 
     sources: Sequence[GridImage]
-    seen: Sequence[GridImage]
+    seen: Sequence[Geometry]
+    shape: Lengths
     first_step: int
 
 
@@ -59,11 +68,11 @@ class DeclaredModel(Model):
             raise ModelError(f"{bundle.folder / 'model.yaml'}: {' '.join(faults)}")
         forms, _ = network_forms(manifest, session.inputs)
         boxes = next((entry.boxes for entry in manifest.steps.postprocess if entry.boxes is not None), None)
-        of = (boxes.of or next(iter(session.outputs), "")) if boxes is not None else ""
+        lists = (boxes.of, *(name for name in (boxes.scores, boxes.classes) if name)) if boxes is not None else ()
         self._bundle = bundle
         self._session = session
         self._device = device
-        self._form = NetworkForm(forms, tuple(name for name in (of, boxes.scores, boxes.classes) if name) if boxes is not None else ())
+        self._form = NetworkForm(forms, lists)
         self._strategy = strategy_of(manifest.steps.infer, device)
 
     def close(self) -> None:
@@ -101,7 +110,8 @@ class DeclaredModel(Model):
                 self._check_size(name, images[slot])
                 tensors[name] = tensor_from_images(images[slot], form)
         first = manifest.inputs[0].name
-        return Prepared(inputs, tensors, _WayBack(started[first], images[first], first_step), recorder)
+        seen = [image.geometry for image in images[first]]
+        return Prepared(inputs, tensors, _WayBack(started[first], seen, images[first][0].shape, first_step), recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
         """Run the network over the images.
@@ -126,10 +136,9 @@ class DeclaredModel(Model):
             raise TypeError("prepared by another model")
         begin, already = perf_counter(), recorder.steps[memo.first_step :]
         window = manifest.steps.infer.sliding_window
-        shape = memo.seen[0].shape
-        geometries = [image.geometry for image in memo.seen]
-        sorted_out = outputs_from_tensors(outputs, geometries, shape, labels=window is not None and window.keep == "labels")
-        processed = postprocess(sorted_out, manifest.steps.postprocess, shape, recorder)
+        labels = window is not None and window.keep == "labels"
+        sorted_out = outputs_from_tensors(outputs, memo.seen, memo.shape, labels=labels)
+        processed = postprocess(sorted_out, manifest.steps.postprocess, memo.shape, recorder)
         with recorder.step("outputs"):
             outcome = OutcomeMaker(manifest.outputs, processed, memo.seen, memo.sources).make()
         if outcome.boxes_outside:

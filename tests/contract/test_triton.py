@@ -72,9 +72,9 @@ def test_faults_of_the_server_are_said_and_the_session_goes_on(served: Served, f
 
 
 def test_server_that_does_not_answer_ends_the_wait(served: Served) -> None:
-    with session_of(served, timeout_s=0.3) as session:
+    with session_of(served, timeout_s=2) as session:
         served.faults.add("slow")
-        with pytest.raises(EngineUnavailableError, match=r"no answer within 0\.3 s") as caught:
+        with pytest.raises(EngineUnavailableError, match="no answer within 2 s") as caught:
             session.infer(EDGES.inputs)
         assert caught.value.retryable
         served.released.set()

@@ -146,6 +146,7 @@ HEADER = {"PatientName": ("Smith^Anna",), "PatientID": ("PX81",), "InstitutionNa
             (text, TextClass.LABEL)
             for text in ("R", "120 kV", "85 kVp 3.2 mAs", "MI 1.1", "16cm", "64%", "3/3/4", "12:30:45", "PORTABLE", "C5-1")
         ),
+        *((text, TextClass.LABEL) for text in ("CTDlvol7.41mGyDLP312mGycm", "Series2120kV85mA")),
         *((text, TextClass.TEXT) for text in ("PHILIPS", "LYMPH", "SMITHERS", "ULTRASOUND", "八")),
         *((text, TextClass.IDENTIFYING) for text in ("DOE^JOHN", "Doe, J", "John Doe", "ID: 123", "12345678", "A1234567", "29.02.1960")),
         *((text, TextClass.IDENTIFYING) for text in ("5/25/2011", "24-MAY-02", "29 FEB 1960", "12.05.60", "11-05-25-142825", "王小明")),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node.config.faults import Fault
-from dicom_node.config.models_dir import MANIFEST_FILE, bundle_paths
+from dicom_node.config.models_dir import MANIFEST_FILE, RECIPE_FILE, bundle_paths, lacks_networks
 from dicom_node.config.schema_faults import validated
 from dicom_node.config.yaml_lines import YamlFile, parse_yaml
 from dicom_node.errors import ModelError
@@ -17,7 +17,6 @@ from dicom_node.inference.bundle.files import digest_of, file_sha256
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.bundle.model_bundle import ModelBundle
 from dicom_node.inference.bundle.zips import unpacked_bundle
-from dicom_node.inference.weights import awaits_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,10 @@ def find_bundles(models_dir: Path, cache: Path | None = None) -> dict[str, Model
 
 def awaits_networks(folder: Path) -> bool:
     """Say whether the networks of a bundle are still to be fetched, by `models add`, and nothing else is wrong."""
-    return awaits_weights(folder) and not _other_faults(read_manifest(folder))
+    if not (folder / RECIPE_FILE).is_file():
+        return False
+    read = read_manifest(folder)
+    return read.manifest is not None and lacks_networks(folder, read.manifest.network.file) and not _other_faults(read)
 
 
 def _other_faults(read: ReadManifest) -> list[Fault]:

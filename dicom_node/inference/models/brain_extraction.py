@@ -17,6 +17,7 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
 from dicom_node.inference.models import brain_grid
 from dicom_node.inference.models.canonical import Canonical, nearest
+from dicom_node.inference.models.intended_use import refuse_other_use
 from dicom_node.inference.session import Session, Tensors
 
 _PARAMETERS = (
@@ -65,12 +66,11 @@ class BrainExtraction(Model):
         """Turn the head upright and sample it for the box network.
 
         Raises:
-            ModelInputError: no volume, or one without contrast.
+            ModelInputError: outside of the intended use, or without contrast.
         """
         begin = perf_counter()
-        images = next(iter(inputs.values())).images
-        if not isinstance(images, Volume):
-            raise ModelInputError("the series is no volume", hint="send the 3-D T1-weighted series")
+        refuse_other_use(self._manifest, inputs)
+        images = cast("Volume", next(iter(inputs.values())).images)
         with recorder.step("canonical", *_PARAMETERS[:2]):
             canonical = Canonical(images.affine_lps_mm)
             values = canonical.apply(np.nan_to_num(images.values))

@@ -17,6 +17,7 @@ from dicom_node.domain.results import Evaluation, Finding, ImageRegion, Inferenc
 from dicom_node.errors import ModelInputError
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
+from dicom_node.inference.models.intended_use import refuse_other_use
 from dicom_node.inference.models.pictures import Picture, shown
 from dicom_node.inference.models.text_classes import TextClass, text_class
 from dicom_node.inference.models.text_detection import Quad, detection_tensor, searched, text_boxes
@@ -87,17 +88,17 @@ class BurnedInText(Model):
         """Choose the frames and bring them to eight bits, as they are shown.
 
         Raises:
-            ModelInputError: no frames, or none that is large enough to hold text.
+            ModelInputError: outside of the intended use, or no frame is large enough to hold text.
         """
         begin = perf_counter()
+        refuse_other_use(self._manifest, inputs)
         given = next(iter(inputs.values()))
-        if not isinstance(given.images, FrameSet):
-            raise ModelInputError("the series was read as a volume, the model wants its frames")
-        chosen = [frame for frame in _chosen(given.images.frames) if min(frame.values.shape[:2]) >= _SMALLEST_SIDE_PX]
+        frames = cast("FrameSet", given.images).frames
+        chosen = [frame for frame in _chosen(frames) if min(frame.values.shape[:2]) >= _SMALLEST_SIDE_PX]
         if not chosen:
             raise ModelInputError(f"no frame has {_SMALLEST_SIDE_PX} rows and columns or more, none can hold text")
-        total = len(given.images.frames)
-        too_small = sum(min(frame.values.shape[:2]) < _SMALLEST_SIDE_PX for frame in given.images.frames)
+        total = len(frames)
+        too_small = sum(min(frame.values.shape[:2]) < _SMALLEST_SIDE_PX for frame in frames)
         with recorder.step("shown", f"frames={len(chosen)} of {total}", _PARAMETERS[0]):
             examined = tuple(_Examined(frame, shown(frame)) for frame in chosen)
         search = _Search(examined, total, too_small, given.attributes, [perf_counter() - begin])

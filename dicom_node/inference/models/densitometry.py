@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
+from typing import cast
 
 from dicom_node.domain.instances import Attributes
 from dicom_node.domain.matching import meets
 from dicom_node.domain.results import Highlight, InferenceResult, Measurement, Segment
 from dicom_node.domain.volume import Volume
-from dicom_node.errors import ModelError, ModelInputError
+from dicom_node.errors import ModelError
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
+from dicom_node.inference.models.intended_use import refuse_other_use
 from dicom_node.inference.models.lungs import Mask, segment_lungs
 from dicom_node.inference.session import Session, Tensors
 
@@ -46,13 +48,12 @@ class Densitometry(Model):
         """Outline both lungs.
 
         Raises:
-            ModelInputError: no CT volume, too few slices, or no lungs.
+            ModelInputError: outside of the intended use, or no lungs.
         """
         begin = perf_counter()
-        images, attributes = next(iter(inputs.values())).images, next(iter(inputs.values())).attributes
-        if not isinstance(images, Volume):
-            raise ModelInputError("the series is no volume")
-        self._check_intended_use(images, attributes)
+        refuse_other_use(self._manifest, inputs)
+        given = next(iter(inputs.values()))
+        images, attributes = cast("Volume", given.images), given.attributes
         with recorder.step("lungs", *_PARAMETERS):
             mask = segment_lungs(images)
         return Prepared(inputs, {"hu": images.values[mask]}, _Lungs(images, attributes, mask, perf_counter() - begin), recorder)
@@ -85,16 +86,6 @@ class Densitometry(Model):
             started_at=now,
             compute_s=lungs.seconds + perf_counter() - begin,
         )
-
-    def _check_intended_use(self, volume: Volume, attributes: Attributes) -> None:
-        use = self._manifest.intended_use
-        for condition in use.conditions():
-            if not meets(condition, attributes):
-                seen = "\\".join(attributes.get(condition.keyword, ())) or "missing"
-                raise ModelInputError(f"{condition.keyword} is {seen}, the model is for {use.match[condition.keyword]}")
-        wanted = use.geometry.slices.min if use.geometry.slices else None
-        if wanted is not None and len(volume.values) < wanted:
-            raise ModelInputError(f"the series has {len(volume.values)} slices, the model needs {wanted} or more")
 
     def _protocol_warnings(self, attributes: Attributes) -> Iterator[str]:
         protocol = self._manifest.protocol

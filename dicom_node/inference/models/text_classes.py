@@ -48,7 +48,8 @@ _LABELS = (
     "l r a p h f i s la ra lao rao ap pa lat ll rl lpo rpo sup inf ant post med dist prox left right links rechts "
     "mi ti tis tib tic pwr gn gain gen pen res hres hpen hgen low med high p c m d b thi crd mb mbon mboff on off 2d 3d 4d cf cfm pw "
     "cw dr fr ao freq depth focus zoom frame page map persist wf prf sv te tr ti fov nex acq ser se im img slice thk thickness lut "
-    "wl ww w l z x y portable erect supine prone upright stehend liegend axial sagittal coronal obl mean min max area dist diam vol"
+    "wl ww w l z x y portable erect supine prone upright stehend liegend axial sagittal coronal obl mean min max area dist diam vol "
+    "ctdi ctdivol ctdlvol dlp series"
 )
 _HARMLESS: Final = frozenset((*_UNITS.split(), *_LABELS.split()))
 _ANNOUNCED = re.compile(r"(?i)\b(name|patient|pat|dob|birth|born|geb|mrn|acc|id|nr|ssn|dr|mr|mrs|ms|prof)\b\s*[.:#]")
@@ -58,6 +59,10 @@ _DIGITS = re.compile(r"\d(?:[ .-]?\d){5,}")
 _CODE = re.compile(r"(?=[A-Za-z0-9]*[A-Za-z])(?=(?:[A-Za-z]*\d){4})[A-Za-z0-9]{6,}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_LONG_UNITS = "|".join(sorted((unit for unit in _UNITS.split() if len(unit) > 1), key=len, reverse=True))
+_SHORT_UNITS = "|".join(unit for unit in _UNITS.split() if len(unit) == 1)
+_QUANTITY = re.compile(rf"(?<![\d.])\d{{1,4}}(?:[.,]\d{{1,3}})?\s*(?:(?i:{_LONG_UNITS})(?![a-z])|(?i:{_SHORT_UNITS})(?![A-Za-z]))")
+"""A number with its unit; readers lose the spaces between several."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,:/]\d+)*|%|°")
 
 
@@ -74,15 +79,16 @@ def text_class(text: str, attributes: Attributes) -> TextClass:
         return TextClass.LABEL
     if len(_IDEOGRAPHS.findall(text)) >= 2:  # a name needs no more
         return TextClass.IDENTIFYING
-    unknown = [word for word in _WORD.findall(text) if word.casefold() not in _HARMLESS]
+    unknown = [word for word in _WORD.findall(_QUANTITY.sub(" ", text)) if word.casefold() not in _HARMLESS]
     named = len(unknown) >= 2 or bool(re.search(r"[^\W\d_]{2,}\s*[,^]\s*[^\W\d_]", text))
     return TextClass.IDENTIFYING if named else TextClass.TEXT
 
 
 def _is_number_of_a_person(text: str) -> bool:
-    if any(_is_date(match) for match in _DATE.finditer(text)):
+    if _ANNOUNCED.search(text) or any(_is_date(match) for match in _DATE.finditer(text)):
         return True
-    return bool(_DIGITS.search(text) or _CODE.search(text) or _ANNOUNCED.search(text))
+    rest = _QUANTITY.sub(" ", text)
+    return bool(_DIGITS.search(rest) or _CODE.search(rest))
 
 
 def _is_date(match: re.Match[str]) -> bool:
@@ -95,9 +101,9 @@ def _is_date(match: re.Match[str]) -> bool:
 
 def _is_label(text: str) -> bool:
     """Every part is a known abbreviation, a unit or a short number."""
-    tokens = _TOKEN.findall(text)
+    tokens = _TOKEN.findall(_QUANTITY.sub(" ", text))
     if not tokens:
-        return len(text) <= 2
+        return len(text) <= 2 or _QUANTITY.search(text) is not None
     return all(token.casefold() in _HARMLESS or (token.isascii() and (token[0].isdigit() or len(token) == 1)) for token in tokens)
 
 

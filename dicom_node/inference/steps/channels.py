@@ -33,28 +33,18 @@ def channels(image: GridImage, step: Channels) -> GridImage:
 
 
 def stack(inputs: Mapping[str, Sequence[GridImage]], names: Sequence[str]) -> list[GridImage]:
-    """Make the inputs named the channels of the first one.
+    """Make the inputs named, volumes all, the channels of the first one.
 
     Raises:
-        ModelInputError: they do not lie in one frame of reference; or, of frames, numbers or sizes differ.
+        ModelInputError: they do not lie in one frame of reference.
     """
-    first, others = inputs[names[0]], [inputs[name] for name in names[1:]]
-    stacked: list[GridImage] = []
-    for name, other in zip(names[1:], others, strict=True):
-        if len(other) != len(first):
-            raise ModelInputError(f"input {name} has {len(other)} images, {names[0]} has {len(first)}; they become channels of one image")
-    for number, image in enumerate(first):
-        parts = [image.values, *(_on_grid_of(image, other[number], name) for name, other in zip(names[1:], others, strict=True))]
-        stacked.append(GridImage(np.concatenate(parts), image.geometry))
-    return stacked
+    [image] = inputs[names[0]]
+    parts = [image.values, *(_on_grid_of(image, inputs[name][0], name) for name in names[1:])]
+    return [GridImage(np.concatenate(parts), image.geometry)]
 
 
 def _on_grid_of(image: GridImage, other: GridImage, name: str) -> Array:
     target, source = image.geometry, other.geometry
-    if target.is_frame or source.is_frame:
-        if image.shape != other.shape or target.is_frame != source.is_frame:
-            raise ModelInputError(f"input {name} has {other.shape[1:]} pixels, {image.shape[1:]} are needed to stack it")
-        return other.values
     volumes = target.source.volume, source.source.volume
     uids = {volume.frame_of_reference_uid for volume in volumes if volume is not None}
     if len(uids) != 1 or "" in uids:

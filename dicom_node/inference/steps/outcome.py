@@ -21,7 +21,7 @@ from dicom_node.inference.bundle.outputs_schema import (
     OutputsSection,
     SegmentEntry,
 )
-from dicom_node.inference.steps.grid import GridImage
+from dicom_node.inference.steps.grid import Geometry, GridImage
 from dicom_node.inference.steps.masks import Mask
 from dicom_node.inference.steps.measures import measure
 from dicom_node.inference.steps.postprocess import Kind, OutputImage, Outputs, brought_back
@@ -55,13 +55,13 @@ class Outcome:
 class OutcomeMaker:
     """Reads one run's outputs by the `outputs` section of a manifest."""
 
-    def __init__(self, section: OutputsSection, outputs: Outputs, seen: Sequence[GridImage], sources: Sequence[GridImage]) -> None:
+    def __init__(self, section: OutputsSection, outputs: Outputs, seen: Sequence[Geometry], sources: Sequence[GridImage]) -> None:
         """Take what `postprocess` gave.
 
         Args:
             section: Of the manifest.
             outputs: Postprocessed.
-            seen: Images that the network saw; only their geometry is used.
+            seen: Places of the images that the network saw.
             sources: The same images as they came, on their own grid.
         """
         self._section = section
@@ -131,7 +131,7 @@ class OutcomeMaker:
         return np.concatenate(parts)
 
     def _measurement(self, entry: MeasurementEntry) -> Measurement | None:
-        value = self._figure(entry) if entry.segment and is_segment_quantity(entry.of) else self._number(entry)
+        value = self._figure(entry) if is_segment_quantity(entry.of) else self._number(entry)
         if value is None:
             return None
         if not math.isfinite(value):
@@ -210,7 +210,7 @@ class OutcomeMaker:
         if found is None:
             return findings
         for index in np.flatnonzero((found.classes == entry.class_index) & (found.scores >= entry.threshold)):
-            geometry = self._seen[found.images[index]].geometry
+            geometry = self._seen[found.images[index]]
             box = source_box(found.lower[index], found.upper[index], geometry)
             if box is None:
                 self._outcome.boxes_outside += 1

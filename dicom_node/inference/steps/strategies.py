@@ -28,7 +28,8 @@ class NetworkForm:
 
     Attributes:
         inputs: By name.
-        boxes: Outputs that may come without a batch axis, the boxes themselves first: (box, numbers), (box,), (box,).
+        boxes: Outputs that may come without a batch axis, the boxes themselves first (empty: the network's first output): (box, numbers),
+            (box,), (box,).
     """
 
     inputs: Mapping[str, InputForm]
@@ -132,10 +133,11 @@ def run_batch(session: Session, form: NetworkForm, items: Mapping[str, AnyArray]
     count = len(next(iter(items.values())))
     filled = max(count, form.fixed_batch or 0)
     outputs = session.infer({name: form.inputs[name].arranged(_filled(batch, filled)) for name, batch in items.items()})
-    single = bool(form.boxes) and outputs[form.boxes[0]].ndim == 2
+    lists = [name or next(iter(outputs)) for name in form.boxes]
+    single = bool(lists) and outputs[lists[0]].ndim == 2
     result: dict[str, AnyArray] = {}
     for name, array in outputs.items():
-        by_item = array[None] if single and name in form.boxes else _by_item(name, array, filled)
+        by_item = array[None] if single and name in lists else _by_item(name, array, filled)
         if len(by_item) != filled:
             raise ModelError(f"output {name} has shape {array.shape} for {filled} images; the first axis must count them")
         is_image = array.ndim == len(form.first.layout.value)

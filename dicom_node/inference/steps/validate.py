@@ -110,6 +110,8 @@ def _step_faults(manifest: Manifest) -> Iterator[str]:
 def _frames_reason(step: PreprocessStep) -> str:
     if isinstance(step, Orient):
         return "turns the image in the patient, frames have no place there"
+    if isinstance(step, Channels) and step.stack:
+        return "joins inputs by their place in the patient, frames have none"
     lengths: tuple[object, ...] = ()
     if isinstance(step, Resample):
         lengths = step.spacing_mm or step.size or ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dicom_node.inference.bundle.inputs_schema import InputKind
+from dicom_node.inference.bundle.inputs_schema import Color, InputKind
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.session import TensorInfo
 from dicom_node.inference.steps.postprocess_schema import (
@@ -28,6 +28,7 @@ from dicom_node.inference.steps.schema import is_segment_quantity
 from dicom_node.inference.steps.tensors import InputForm
 
 _UNKNOWN = "unknown"
+_OF_MASKS = ("volume_ml", "count", "diameter_mm")
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class _Check:
         self._manifest = manifest
         self._form = form
         self._frames = manifest.inputs[0].kind is InputKind.FRAMES
+        self._colours = self._frames and manifest.inputs[0].color is Color.RGB
         window = manifest.steps.infer.sliding_window
         labels = window is not None and window.keep == "labels"
         self._first = next(iter(outputs), "")
@@ -180,11 +182,13 @@ class _Check:
             name = f"outputs.measurements {entry.id}"
             if entry.segment and entry.segment not in segments:
                 yield f"{name} describes segment {entry.segment}; segments are {', '.join(sorted(segments)) or 'none'}."
-            elif is_segment_quantity(entry.of) and (entry.segment or entry.of not in self._states):
-                if not entry.segment:
+            elif is_segment_quantity(entry.of):
+                if entry.of in self._states:
+                    yield f"{name} is {entry.of}, which is a quantity of a segment and an output too: rename the output."
+                elif not entry.segment:
                     yield f"{name} is {entry.of} of a segment: say which by segment."
-                elif entry.of in self._states:
-                    yield f"{name} is {entry.of}, which is a quantity of segment {entry.segment} and an output: rename the output."
+                elif self._colours and entry.of not in _OF_MASKS:
+                    yield f"{name} is {entry.of} of the source's values, its pixels are red, green and blue."
                 elif entry.of == "volume_ml" and self._frames:
                     yield f"{name} is a volume, frames have none."
             elif not entry.of:

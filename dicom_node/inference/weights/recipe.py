@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dicom_node.config.models_dir import RECIPE_FILE
 from dicom_node.errors import ModelError
 
+__all__ = ["RECIPE_FILE", "Package", "WeightsRecipe", "load_recipe"]
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Length = Annotated[int, Field(ge=1)]
@@ -113,14 +115,3 @@ def load_recipe(folder: Path) -> WeightsRecipe:
         raise ModelError(f"{path}: {faults}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: {error}") from error
-
-
-def awaits_weights(folder: Path) -> bool:
-    """Say whether a bundle's networks are to be fetched by its recipe and are not all there yet; False if it has no readable recipe."""
-    if not (folder / RECIPE_FILE).is_file():
-        return False
-    try:
-        recipe = load_recipe(folder)
-    except ModelError:
-        return False
-    return not all((folder / source.file).is_file() for source in recipe.networks)

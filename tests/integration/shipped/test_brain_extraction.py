@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not colin27.FILE.exists(), reason="Debian's pack
 
 @pytest.fixture(scope="module")
 def model(brain_folder: Path) -> Iterator[Model]:
-    opened = open_model(load_bundle(brain_folder / "brain-extraction"), threads=2)
+    opened = open_model(load_bundle(brain_folder / "brain-extraction"), threads=1)
     yield opened
     opened.close()
 
@@ -87,17 +87,16 @@ def test_colin27_gets_deepbets_own_mask(model: Model, brain_folder: Path, tmp_pa
     assert volume.value == pytest.approx(np.count_nonzero(mask) * given.images.voxel_ml)
     assert (result.segments[0].property_type.value, result.warnings) == ("12738006", ())
     assert [step.name for step in recorder.steps] == ["canonical", "outline"]
-    _flips_and_other_planes_give_the_same(model, outputs, mask)
+    _other_planes_give_the_same(model, prepared.tensors["image"], outputs, mask)
 
 
-def _flips_and_other_planes_give_the_same(model: Model, outputs: Tensors, axial_mask: np.ndarray) -> None:
+def _other_planes_give_the_same(model: Model, axial: np.ndarray, outputs: Tensors, axial_mask: np.ndarray) -> None:
     """The networks see the very same voxels whatever the plane, so that one run stands for all; its mask finds every way back."""
-    prepared = {name: model.prepare({"images": model_input(colin27.head(name))}, StepRecorder()) for name in colin27.ORIENTATIONS}
-    for name, one in prepared.items():
-        assert np.array_equal(one.tensors["image"], prepared["axial"].tensors["image"]), name
-        result = model.conclude(one, outputs, NOW)
-        back = colin27.as_axial(result.segments[0].mask, name)
-        assert np.array_equal(back, axial_mask), name
+    for name in [name for name in colin27.ORIENTATIONS if name != "axial"]:
+        prepared = model.prepare({"images": model_input(colin27.head(name))}, StepRecorder())
+        assert np.array_equal(prepared.tensors["image"], axial), name
+        result = model.conclude(prepared, outputs, NOW)
+        assert np.array_equal(colin27.as_axial(result.segments[0].mask, name), axial_mask), name
 
 
 def test_oblique_thicker_slices_give_the_same_volume_within_one_per_cent(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +106,10 @@ def test_oblique_thicker_slices_give_the_same_volume_within_one_per_cent(model: 
 
 
 def test_images_without_contrast_or_brain_are_refused(model: Model) -> None:
-    flat = colin27.Head(np.full((64, 64, 64), 7, np.uint8), colin27.head().affine_lps_mm)
+    flat = colin27.Head(np.full((110, 64, 64), 7, np.uint8), colin27.head().affine_lps_mm)
     with pytest.raises(ModelInputError, match="no contrast: 99 % of the voxels are 7"):
         model.prepare({"images": model_input(flat)}, StepRecorder())
-    prepared = model.prepare({"images": model_input(colin27.head())}, StepRecorder())
+    noise = colin27.Head(np.random.default_rng(0).integers(0, 200, (110, 64, 64), np.uint8), flat.affine_lps_mm)
+    prepared = model.prepare({"images": model_input(noise)}, StepRecorder())
     with pytest.raises(ModelInputError, match="no brain was found"):
-        model.conclude(prepared, {"brain": np.zeros((181, 217, 181), np.bool_)}, NOW)
+        model.conclude(prepared, {"brain": np.zeros((64, 64, 110), np.bool_)}, NOW)

@@ -37,7 +37,7 @@ RAPIDOCR_US1 = [
 
 @pytest.fixture(scope="module")
 def model(text_folder: Path) -> Iterator[Model]:
-    opened = open_model(load_bundle(text_folder / "burned-in-text"), threads=2)
+    opened = open_model(load_bundle(text_folder / "burned-in-text"), threads=1)
     yield opened
     opened.close()
 
@@ -133,14 +133,8 @@ def test_images_without_text_raise_no_alarm(model: Model, package: str, name: st
 
 
 def test_a_chest_ct_raises_no_alarm(model: Model, lidc_series: list[Path]) -> None:
-    result = found(model, [pydicom.dcmread(lidc_series[i]) for i in (30, 70, 110)])
-    assert (result.findings, figures(result)["frames_examined"]) == ((), 3)
-
-
-def test_the_marker_on_a_radiograph_is_a_label(model: Model) -> None:
-    result = found(model, [packaged("data_store", "RG3_UNCR.dcm")])
-    assert answers(result) == {"text_present": YES, "kind": "TEXTLABEL", "header": "HEADERSILENT"}
-    assert overlap(boxes(result)[0], (1138, 1375, 1230, 1484)) > 0.7, "the lead letter beside the foot"
+    result = found(model, [pydicom.dcmread(lidc_series[i]) for i in (30, 90)])
+    assert (result.findings, figures(result)["frames_examined"]) == ((), 2)
 
 
 def test_what_was_read_stands_nowhere(model: Model, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ def test_cases_pass_on_onnx_runtime(name: str, tmp_path: Path, request: pytest.F
     folders = {"brain-extraction": "brain_folder", "burned-in-text": "text_folder"}
     folder = request.getfixturevalue(folders[name]) if name in folders else ROOT / "config" / "models"
     bundle = load_bundle(folder / name)
-    record = verify_engine(bundle, "onnxruntime", "fp32", NodeEngines(tmp_path, threads=2))
+    record = verify_engine(bundle, "onnxruntime", "fp32", NodeEngines(tmp_path, threads=1))
     assert record.failed == (), record.failed
     assert [case.name for case in record.cases] == [case.name for case in bundle.manifest.verification.cases]
     assert len(record.cases) >= 2

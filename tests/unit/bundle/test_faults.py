@@ -94,6 +94,8 @@ FAULTS = [
     ("engines:\n", "resources: {memory: 4 GB}\nengines:\n", "resources.memory", "a size is a number with a unit"),
     ("engines:\n", "resources: {time_limit: 0s}\nengines:\n", "resources.time_limit", "greater than"),
     ("name: ball", "name: A ball", "verification.cases[0].name", "should match pattern"),
+    ("generator: ellipsoids", "generator: elipsoids", "verification.cases[0].inputs.images.generator", "did you mean 'ellipsoids'?"),
+    ("radii_mm: [20, 20, 20]", "radius_mm: 20", "verification.cases[0].inputs.images.parameters", "radii_mm: Field required"),
     ("generator: ellipsoids, ", "", "verification.cases[0].inputs.images", "give generator or file"),
     ("expect: {measurements: {liver_volume: {value: 1, within: 1}}}", "expect: {}", "verification.cases[0].expect", "nothing is expected"),
     ("{liver_volume: {value", "{spleen_volume: {value", "verification.cases[0].expect.measurements.spleen_volume", "no such output"),

@@ -232,7 +232,7 @@ def test_each_finding_is_of_its_own_class(made: Any) -> None:
     nodes = [helper.make_node("Shape", ["x"], ["unused"]), helper.make_node("Identity", ["both"], ["boxes"])]
     rows = np.array([[[1, 1, 9, 9, 0.2, 0.9], [20, 20, 30, 30, 0.7, 0.1], [2, 30, 9, 38, 0.1, 0.6]]], np.float32)
     network = networks.model(nodes, [networks.value("x", ["n", 1, "h", "w"])], [networks.value("boxes", [1, 3, 6])], both=rows)
-    entries = [FINDING, {**FINDING, "id": "mass", "class_index": 1}]
+    entries = [FINDING, {**FINDING, "id": "mass", "label": "Mass", "class_index": 1}]
     model = made(network, {"findings": entries}, inputs=FRAMES, post=[{"boxes": {"axes": "xy"}}])
     findings = ran(model, frames_of(frame_of())).findings
     assert [(f.id, f.number, round(f.score or 0, 3)) for f in findings] == [("nodule", 1, 0.7), ("mass", 1, 0.9), ("mass", 2, 0.6)]
@@ -282,13 +282,13 @@ def test_class_scores_become_an_answer_and_a_finding(made: Any, classes: int) ->
 
 def test_logits_are_never_taken_for_scores(made: Any) -> None:
     outputs = {"evaluations": [{"id": "presence", "label": "Presence", "concept": NODULE, "classes": [ABSENT, PRESENT]}]}
-    model = made(networks.blob_classifier(), outputs, pre=[WINDOW], inputs=FRAMES)
+    model = made(networks.blob_classifier(), outputs, pre=[WINDOW], inputs=FRAMES, post=[{"class_scores": {}}])
     with pytest.raises(ModelError, match="0 to 1 is wanted") as caught:
         ran(model, frames_of(frame_of()))
     assert "activation" in caught.value.hint
 
 
-MEAN = {"measurements": [{"id": "level", "label": "Level", "concept": NODULE, "unit": ONE, "of": "mean"}]}
+MEAN = {"measurements": [{"id": "level", "label": "Level", "concept": NODULE, "unit": ONE, "of": "level"}]}
 
 
 def test_a_regression_speaks_of_one_image_or_says_how_several_count(made: Any) -> None:
@@ -307,11 +307,11 @@ def test_a_network_that_gives_no_number_fails_the_job(made: Any) -> None:
     nodes = [
         helper.make_node("GlobalAveragePool", ["x"], ["p"]),
         helper.make_node("Sqrt", ["p"], ["r"]),
-        helper.make_node("Flatten", ["r"], ["mean"]),
+        helper.make_node("Flatten", ["r"], ["level"]),
     ]
-    network = networks.model(nodes, [networks.value("x", ["n", 1, "d", "h", "w"])], [networks.value("mean", ["n", 1])])
+    network = networks.model(nodes, [networks.value("x", ["n", 1, "d", "h", "w"])], [networks.value("level", ["n", 1])])
     model = made(network, MEAN, pre=[{"normalise": {"kind": "scale", "offset": -1000}}])
-    with pytest.raises(ModelError, match="output mean is nan"):
+    with pytest.raises(ModelError, match="output level is nan"):
         ran(model, volume_of("axial"))
 
 
@@ -327,10 +327,10 @@ def test_nan_in_the_images_is_the_reason_why_nothing_was_analysed(made: Any) -> 
 
 
 def test_an_empty_segment_has_a_volume_and_a_warning(made: Any) -> None:
-    unit = {"value": "mL", "scheme": "UCUM", "meaning": "mL"}
+    units = {"volume_ml": "mL", "mean": "[hnsf'U]", "diameter_mm": "mm"}
     measured = [
-        {"id": q, "label": q.title(), "concept": NODULE, "unit": unit, "of": q, "segment": "ball"}
-        for q in ("volume_ml", "mean", "diameter_mm")
+        {"id": q, "label": q, "concept": NODULE, "unit": {"value": u, "scheme": "UCUM", "meaning": u}, "of": q, "segment": "ball"}
+        for q, u in units.items()
     ]
     model = made(
         networks.threshold_segmenter(), {"segments": [{**SEGMENT, "label_value": 1}], "measurements": measured}, post=[{"argmax": {}}]
@@ -339,8 +339,8 @@ def test_an_empty_segment_has_a_volume_and_a_warning(made: Any) -> None:
     result = ran(model, dark)
     assert [(m.id, m.value, m.segment) for m in result.measurements] == [("volume_ml", 0.0, "ball")]
     assert result.warnings == (
-        "Mean was not measured: nothing was marked as Ball.",
-        "Diameter_Mm was not measured: nothing was marked as Ball.",
+        "mean was not measured: nothing was marked as Ball.",
+        "diameter_mm was not measured: nothing was marked as Ball.",
     )
 
 

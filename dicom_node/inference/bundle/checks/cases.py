@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dicom_node.config.faults import Fault, known
 from dicom_node.config.keywords import keyword_problem
 from dicom_node.config.yaml_lines import YamlFile
+from dicom_node.errors import ModelError
 from dicom_node.inference.bundle.checks.repeats import Place, repeated
 from dicom_node.inference.bundle.inputs_schema import InputKind
 from dicom_node.inference.bundle.manifest import Manifest
-from dicom_node.inference.bundle.verification_schema import Case
+from dicom_node.inference.bundle.verification_schema import Case, Recipe
+from dicom_node.inference.gate.phantoms import GENERATORS, phantom
 
 
 def check_cases(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
@@ -32,9 +34,22 @@ def _check_inputs(manifest: Manifest, case: Case, place: Place, source: YamlFile
         for keyword in recipe.attributes:
             if problem := keyword_problem(keyword):
                 yield source.fault([*place, "inputs", name, "attributes", keyword], problem)
+        if recipe.generator:
+            yield from _check_generator(recipe, [*place, "inputs", name], source)
     for slot in manifest.inputs:
         if not slot.optional and slot.name not in case.inputs:
             yield source.fault([*place, "inputs"], f"input {slot.name!r} is missing, the model does not run without it")
+
+
+def _check_generator(recipe: Recipe, place: Place, source: YamlFile) -> Iterator[Fault]:
+    if recipe.generator not in GENERATORS:
+        hint = known(recipe.generator, list(GENERATORS))
+        yield source.fault([*place, "generator"], f"no generator is named {recipe.generator!r}", hint)
+        return
+    try:
+        phantom(recipe.generator, recipe.parameters)
+    except ModelError as error:
+        yield source.fault([*place, "parameters"], str(error))
 
 
 def _check_ids(manifest: Manifest, case: Case, place: Place, source: YamlFile) -> Iterator[Fault]:

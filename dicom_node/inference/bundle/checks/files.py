@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dicom_node.config.faults import Fault
+from dicom_node.config.models_dir import lacks_networks
 from dicom_node.config.yaml_lines import YamlFile
 from dicom_node.inference.bundle.files import file_problem, file_sha256, outside_links
 from dicom_node.inference.bundle.manifest import Manifest
-from dicom_node.inference.weights import awaits_weights
 
 _Place = list[str | int]
 FETCH = "dicom-node models add"
@@ -47,7 +47,7 @@ def check_files(folder: Path, manifest: Manifest, source: YamlFile) -> Iterator[
         manifest: As read.
         source: model.yaml, for the lines.
     """
-    to_fetch = network_files(manifest) if awaits_weights(folder) else ()
+    to_fetch = network_files(manifest) if lacks_networks(folder, manifest.network.file) else ()
     for place, name, directory in named_files(manifest):
         if problem := file_problem(folder, name, directory=directory):
             hint = f"{FETCH} {manifest.name}" if name in to_fetch else _HINT

@@ -81,8 +81,3 @@ def _check_declared(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
         if not measurement.of:
             place: Place = ["outputs", "measurements", number]
             yield source.fault(place, "`of` is missing: nothing says what is measured", "a quantity of a segment, or a network output")
-    steps = {entry.name for entry in manifest.steps.postprocess}
-    if section.findings and not steps & {"boxes", "class_scores"}:
-        yield source.fault(["outputs", "findings"], "no step after the network reads findings", "add boxes or class_scores to postprocess")
-    if section.evaluations and "class_scores" not in steps:
-        yield source.fault(["outputs", "evaluations"], "no step after the network reads class scores", "add class_scores to postprocess")

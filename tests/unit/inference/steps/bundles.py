@@ -34,12 +34,17 @@ SEGMENT = {
 }
 
 
-def write_bundle(folder: Path, network: bytes, sections: dict[str, Any]) -> ModelBundle:
-    folder.mkdir(parents=True, exist_ok=True)
+def whole_manifest(sections: dict[str, Any]) -> dict[str, Any]:
     manifest = {**yaml.safe_load(_ABOUT), **sections}
     manifest.setdefault("inputs", [{"name": "images", "kind": "volume"}])
     manifest["network"] = {"file": "network.onnx", "inputs": {"x": "images"}, **manifest.get("network", {})}
     manifest["outputs"] = {"finding": LUNG, **manifest.get("outputs", {})}
+    return manifest
+
+
+def write_bundle(folder: Path, network: bytes, sections: dict[str, Any]) -> ModelBundle:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = whole_manifest(sections)
     (folder / "network.onnx").write_bytes(network)
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), "utf-8")
     return load_bundle(folder)

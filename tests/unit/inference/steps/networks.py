@@ -46,8 +46,8 @@ def identity(planar: bool = False, channels: int = 1, size: Sequence[int] | None
 
 
 def mean_intensity(planar: bool = False) -> bytes:
-    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["mean"])]
-    return model(nodes, [value("x", ["n", 1, *spatial(planar)])], [value("mean", ["n", 1])])
+    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["level"])]
+    return model(nodes, [value("x", ["n", 1, *spatial(planar)])], [value("level", ["n", 1])])
 
 
 def blob_classifier(planar: bool = True, classes: int = 2) -> bytes:

@@ -200,7 +200,7 @@ def test_less_memory_means_smaller_batches_then_smaller_windows(opened: Any) -> 
 
 def test_lists_of_numbers_count_the_images_first(opened: Any) -> None:
     session, form = opened(mean_intensity(planar=True))
-    means = EachImage(4).run(session, form, {"x": VOLUME}, quiet)["mean"]
+    means = EachImage(4).run(session, form, {"x": VOLUME}, quiet)["level"]
     assert means[:, 0] == pytest.approx(VOLUME[0, 0].mean(axis=(1, 2)), rel=1e-5)
     detector, detector_form = opened(box_detector(), boxes=("boxes", "scores"))
     boxes = EachImage(4).run(detector, detector_form, {"x": VOLUME}, quiet)
@@ -228,6 +228,8 @@ def test_lists_of_different_lengths_are_filled_up(opened: Any) -> None:
     session, form = opened(lists_without_batch(), boxes=("boxes", "scores", "labels"))
     counts = (VOLUME[0, 0] > np.float32(0.98)).sum(axis=(1, 2))
     out = EachImage(1).run(session, form, {"x": VOLUME}, quiet)
+    by_order = EachImage(1).run(session, NetworkForm(form.inputs, ("", "scores", "labels")), {"x": VOLUME}, quiet)
+    assert all(np.array_equal(out[name], by_order[name], equal_nan=name != "labels") for name in out)
     assert out["boxes"].shape == (19, counts.max(), 4)
     assert np.array_equal((~np.isnan(out["scores"])).sum(axis=1), counts)
     assert np.array_equal((out["labels"] >= 0).sum(axis=1), counts)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import ModelError
-from dicom_node.inference import open_model
+from dicom_node.inference import Manifest, open_model
 from dicom_node.inference.session import TensorInfo
 from dicom_node.inference.steps.validate import validate_steps
 from tests.unit.inference.steps import networks
-from tests.unit.inference.steps.bundles import ABSENT, NODULE, ONE, PRESENT, SEGMENT, write_bundle
+from tests.unit.inference.steps.bundles import ABSENT, NODULE, ONE, PRESENT, SEGMENT, whole_manifest, write_bundle
 
 FRAMES = [{"name": "images", "kind": "frames"}]
 FLOAT = np.dtype(np.float32)
@@ -34,11 +34,11 @@ def measured(**fields: Any) -> dict[str, Any]:
     return {"measurements": [{"id": "m", "label": "M", "concept": NODULE, "unit": ONE, **fields}]}
 
 
-def faults(folder: Path, network: tuple[Any, Any], out: Any, sections: dict[str, Any]) -> tuple[str, ...]:
+def faults(network: tuple[Any, Any], out: Any, sections: dict[str, Any]) -> tuple[str, ...]:
     sections = dict(sections)
     steps = {"preprocess": sections.pop("pre", []), "infer": sections.pop("infer", "whole"), "postprocess": sections.pop("post", [])}
-    bundle = write_bundle(folder, b"", {"steps": steps, "outputs": out, **sections})
-    return validate_steps(bundle.manifest, *network)
+    manifest = Manifest.model_validate(whole_manifest({"steps": steps, "outputs": out, **sections}))
+    return validate_steps(manifest, *network)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def faults(folder: Path, network: tuple[Any, Any], out: Any, sections: dict[str,
         ({"x": TensorInfo(FLOAT, None)}, {"y": TensorInfo(FLOAT, None)}, FOUND, {}),
     ],
 )
-def test_what_fits_has_no_fault(tmp_path: Path, inputs: Any, outputs: Any, out: Any, sections: dict[str, Any]) -> None:
-    assert faults(tmp_path, (inputs, outputs), out, sections) == ()
+def test_what_fits_has_no_fault(inputs: Any, outputs: Any, out: Any, sections: dict[str, Any]) -> None:
+    assert faults((inputs, outputs), out, sections) == ()
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,13 @@ def test_what_fits_has_no_fault(tmp_path: Path, inputs: Any, outputs: Any, out: 
         (X2D, IMAGE2D, MAP, {"infer": {"slices": {"neighbours": 1}}}, "takes 1 channels, the steps make 3"),
         (X2D, IMAGE2D, MAP, {"inputs": FRAMES, "pre": [{"channels": {"gray": True}}]}, "wants 3 channels, input images has 1"),
         (X2D, IMAGE2D, MAP, {"inputs": FRAMES, "pre": [{"orient": {"to": "RAS"}}]}, "frames have no place there"),
+        (
+            X2D,
+            IMAGE2D,
+            MAP,
+            {"inputs": [*FRAMES, {"name": "more", "kind": "frames"}], "pre": [{"channels": {"stack": ["images", "more"]}}]},
+            "by their place in the patient, frames have none",
+        ),
         (X2D, IMAGE2D, MAP, {"inputs": FRAMES, "pre": [{"resample": {"spacing_mm": [1, 1, 1]}}]}, "give two"),
         (X2D, IMAGE2D, MAP, {"inputs": FRAMES, "pre": [{"pad": {"multiple": [1, 8, 8]}}]}, "give two"),
         (X3D, IMAGE3D, MAP, {"pre": [{"window": {"from_image": True}}]}, "a volume has none"),
@@ -131,6 +138,17 @@ def test_what_fits_has_no_fault(tmp_path: Path, inputs: Any, outputs: Any, out: 
             {"inputs": FRAMES, "post": [{"threshold": {}}]},
             "is a volume, frames have none",
         ),
+        (
+            X2D,
+            IMAGE2D,
+            {**MASK, **measured(of="std", segment="ball")},
+            {
+                "inputs": [{**FRAMES[0], "color": "rgb"}],
+                "pre": [{"channels": {"gray": True}}],
+                "post": [{"threshold": {}}],
+            },
+            "red, green and blue",
+        ),
         (X3D, {"mean": IMAGE3D["y"]}, {**MASK, **measured(of="mean", segment="ball")}, {"post": [{"threshold": {}}]}, "rename the output"),
         (X3D, IMAGE3D, FOUND, {}, "wants boxes or class scores, the output is an image"),
         (X3D, SCORES, {"findings": [{**FOUND["findings"][0], "class_index": 3}]}, {}, "is class 3, the output has 3"),
@@ -157,10 +175,8 @@ def test_what_fits_has_no_fault(tmp_path: Path, inputs: Any, outputs: Any, out: 
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_sentence(  # noqa: PLR0917
-    tmp_path: Path, inputs: Any, outputs: Any, out: Any, sections: dict[str, Any], words: str
-) -> None:
-    found = faults(tmp_path, (inputs, outputs), out, sections)
+def test_what_does_not_fit_is_said_in_a_sentence(inputs: Any, outputs: Any, out: Any, sections: dict[str, Any], words: str) -> None:
+    found = faults((inputs, outputs), out, sections)
     assert any(words in fault for fault in found), found
     assert all(fault.endswith(".") for fault in found)
 
