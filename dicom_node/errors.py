@@ -211,6 +211,27 @@ class ModelInputError(ModelError):
     code = "model-input"
 
 
+class ModelStoppedError(ModelError):
+    """The process that ran a model ended, or was stopped because the model took too long."""
+
+    code = "model-stopped"
+    retryable = True
+
+
+class OutOfMemoryError(ModelError):
+    """A model needed more memory than it may have, or than the machine or device has."""
+
+    code = "out-of-memory"
+    retryable = True
+
+
+class DeviceLostError(ModelError):
+    """The device that a model ran on does not answer any more."""
+
+    code = "device-lost"
+    retryable = True
+
+
 class EngineUnavailableError(ModelError):
     """A back end cannot run here now: its library, device or server is missing or does not answer."""
 

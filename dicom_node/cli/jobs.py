@@ -36,24 +36,25 @@ def list_jobs(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, state: Job
         print_json([{**dataclasses.asdict(job), "waits": reasons[job.id]} for job in found])
         return
     columns = ("job", "state", "priority", "stage", "model", "attempt", "next attempt", "study", "reason")
-    rows = [(j.id, j.state, j.priority, j.stage, j.model, j.attempt, _next(j), j.key.study_instance_uid, reasons[j.id]) for j in found]
+    rows = [(j.id, j.state, j.priority, _stage(j), j.model, j.attempt, _next(j), j.key.study_instance_uid, reasons[j.id]) for j in found]
     print_table(columns, rows, nothing="No job yet.")
 
 
 @app.command("show")
 def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show a job: why it waits, history, timings, what was found, results, deliveries."""
+    """Show a job: why it waits, how far it is, history, timings, what was found, how it was computed, results, deliveries."""
     configuration, database = opened(config)
     job = _get(database, job_id)
     with database.transaction() as session:
         events = queries.job_events(session, job_id)
         timings = queries.job_timings(session, job_id)
         findings = queries.job_findings(session, job_id)
+        trace = queries.job_trace(session, job_id)
         results = deliveries.results_of(session, job_id)
         owed = deliveries.of_job(session, job_id)
         reason = _reason(session, job, configuration)
     if as_json:
-        parts = {"events": events, "timings": timings, "findings": findings, "results": results, "deliveries": owed}
+        parts = {"events": events, "timings": timings, "findings": findings, "trace": trace, "results": results, "deliveries": owed}
         print_json({"job": job, "waits": reason, **parts})
         return
     kinds = [word for word, holds in (("shadow", job.shadow), ("replaces earlier results", job.replaces)) if holds]
@@ -61,11 +62,13 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
     typer.echo(f"Job {job.id}: {job.state}, {about}, revision {job.key.revision}")
     if job.state in _WAITING and reason:
         typer.echo(f"  next attempt {text(job.next_attempt_at)}: {reason}")
+    if job.stage:
+        typer.echo(f"  now: {_stage(job)}, by {job.lease_owner}")
     for event in events:
         typer.echo(f"  {text(event.at)}  {event.to_state}: {event.reason}")
     for name, seconds in timings.items():
         typer.echo(f"  {name.removesuffix('_s')}: {seconds:.2f} s")
-    for line in _found(findings):
+    for line in (*_found(findings), *_computed(trace)):
         typer.echo(f"  {line}")
     if job.shadow:
         for result in results:
@@ -93,13 +96,15 @@ def retry_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG) -> None:
 
 @app.command("cancel")
 def cancel_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Cancel a job that has not begun."""
-    _, database = opened(config)
-    job = _get(database, job_id)
-    if job.state is not JobState.QUEUED:
-        raise StorageError(f"job {job_id} is {job.state}: only a QUEUED job can be cancelled")
+    """Cancel a job that waits or runs; the model of a running one is stopped."""
+    configuration, database = opened(config)
+    _get(database, job_id)
     with database.transaction() as session:
+        job = queue.get(session, job_id)
+        if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING):
+            raise StorageError(f"job {job_id} is {job.state if job else 'gone'}: only a QUEUED or RUNNING job can be cancelled")
         queue.settle(session, job_id, JobState.CANCELLED, "cancelled by an operator", datetime.now(UTC))
+    ring(InstanceFiles(configuration.data_dir).run, "worker")
     typer.echo(f"Job {job_id} is CANCELLED.")
 
 
@@ -142,6 +147,13 @@ def _get(database: Database, job_id: int) -> Job:
     return job
 
 
+def _stage(job: Job) -> str:
+    if job.state is JobState.QUEUED and job.ahead_by:
+        return f"read ahead by {job.ahead_by}"
+    share = "" if job.progress is None else f" {job.progress:.0%}"
+    return f"{job.stage}{share}" if job.stage else ""
+
+
 def _next(job: Job) -> datetime | None:
     return job.next_attempt_at if job.state in _WAITING and job.reason else None
 
@@ -163,3 +175,17 @@ def _found(findings: Mapping[str, Any]) -> Iterator[str]:
         yield f"found: {label}" if finding["present"] else f"not found: {label}"
     for name, measurement in findings.get("measurements", {}).items():
         yield f"measured: {name} {measurement['value']:.6g} {measurement['unit']}"
+
+
+def _computed(trace: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say how a result was computed."""
+    if trace is None:
+        return
+    yield f"engine: {trace['backend']} {trace['precision']} on {trace['device']}" + (f"; {trace['fallback']}" if trace["fallback"] else "")
+    if trace["verified"]:
+        yield f"let serve by gate record {trace['verified'][:12]}"
+    yield "computed by " + ", ".join(f"{name} {number}" for name, number in trace["versions"].items())
+    for one in trace["inputs"]:
+        yield f"input {one['name']}: {len(one['instances'])} instances of series {one['series_instance_uid']}"
+    for step in trace["steps"]:
+        yield f"step {step['name']}: {step['seconds']:.2f} s" + (f" ({', '.join(step['parameters'])})" if step["parameters"] else "")

@@ -34,6 +34,7 @@ _RESTART = (
     "workers.count",
     "workers.threads",
     "workers.lease",
+    "workers.model_memory",
     "web",
     "watch",
 )

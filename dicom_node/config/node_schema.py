@@ -66,6 +66,22 @@ class WorkersSection(Section):
     threads: int = Field(0, ge=0, le=256, description="Threads per worker; 0 takes what the machine has.")
     lease: Duration = Field(timedelta(seconds=60), description="A job whose worker gave no sign for this long is given to another.")
     max_attempts: int = Field(12, ge=1, le=20, description="Attempts before a job fails visibly.")
+    model_attempts: int = Field(2, ge=1, le=20, description="Attempts before a job fails whose model hung, crashed or ran out of memory.")
+    time_limit: Duration = Field(
+        timedelta(minutes=10),
+        description="A model is stopped that takes longer for one job; `resources.time_limit` of its bundle goes first.",
+    )
+    memory_limit: Size = Field(
+        8 << 30,
+        description="Memory that a model may take for one job beside what it takes when loaded; `resources.memory` of its bundle goes "
+        "first; 0 is no limit.",
+    )
+    model_memory: Size = Field(
+        4 << 30, description="Models that stay loaded in a worker take this much together; those not used for longest go first."
+    )
+    read_ahead: Size = Field(
+        2 << 30, description="Images of the next job are read ahead unless they take more memory than this; 0 reads nothing ahead."
+    )
     off_peak: tuple[OffPeakHours, ...] = Field(
         ("20:00-06:00",), description="Hours of off-peak jobs, as `20:00-06:00` or `sat-sun 00:00-24:00`; empty: any hour."
     )

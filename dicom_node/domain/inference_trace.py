@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,7 @@ class InferenceTrace:
     verified: str
     versions: Mapping[str, str]
     started_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Write it as JSON has it; the moment as ISO 8601."""
+        return {**asdict(self), "started_at": self.started_at.isoformat()}

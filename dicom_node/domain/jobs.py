@@ -26,6 +26,7 @@ class JobStage(StrEnum):
     """What a running job is doing now."""
 
     READING = "reading"
+    PREPARING = "preparing"
     INFERRING = "inferring"
     WRITING = "writing"
 
@@ -59,6 +60,8 @@ class Job:
         attempt: Number of the attempt now running or last run; 0 before the first.
         lease_owner: Worker that holds the job while RUNNING.
         reason: Why it waits, failed or was cancelled; no patient data.
+        progress: Share of the stage that is done, 0 to 1; None if nobody says.
+        ahead_by: Worker that reads the inputs of a QUEUED job ahead; any other may still take the job.
     """
 
     id: int
@@ -79,6 +82,8 @@ class Job:
     next_attempt_at: datetime
     reason: str
     created_at: datetime
+    progress: float | None = None
+    ahead_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
-from typing import final
+from typing import ClassVar, final
 
 from dicom_node.domain.frames import Images
 from dicom_node.domain.inference_trace import TracedStep
@@ -76,7 +76,14 @@ class Prepared:
 
 
 class Model(ABC):
-    """A model that is loaded. One thread at a time calls `infer`; `prepare` and `conclude` of other runs may go on meanwhile."""
+    """A model that is loaded. One thread at a time calls `infer`; `prepare` and `conclude` of other runs may go on meanwhile.
+
+    Attributes:
+        across_jobs: Runs of how many jobs one `infer` may take, their tensors joined along the first axis; outputs must then be as long
+            along theirs.
+    """
+
+    across_jobs: ClassVar[int] = 1
 
     @abstractmethod
     def prepare(self, inputs: Inputs, recorder: StepRecorder) -> Prepared:
@@ -110,6 +117,10 @@ class Model(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free the engine; may be called again."""
+
+    def shrink(self) -> bool:
+        """Take less memory in one call of the network from now on, after memory ran out; says whether that is possible."""
+        return False
 
     @final
     def run(self, inputs: Inputs, now: datetime, recorder: StepRecorder | None = None) -> InferenceResult:

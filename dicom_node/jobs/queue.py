@@ -13,7 +13,7 @@ from dicom_node.domain.jobs import Job, JobKey, JobStage, JobState
 from dicom_node.domain.queue_order import QueueOrder
 from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.domain.rules import Priority
-from dicom_node.jobs.claiming import take_next
+from dicom_node.jobs.claiming import take_next, take_this
 from dicom_node.jobs.states import check_transition
 from dicom_node.storage.tables import JobEventRow, JobRow
 
@@ -75,8 +75,16 @@ def claim(session: Session, worker: str, now: datetime, lease: timedelta, order:
         order: Which job is next; None: the order of `QueueOrder` as it is without configuration, off-peak jobs at any hour.
     """
     row = take_next(session, order or QueueOrder(), now)
-    if row is None:
-        return None
+    return None if row is None else _begin(session, row, worker, now, lease)
+
+
+def claim_begun(session: Session, worker: str, job_id: int, now: datetime, lease: timedelta) -> Job | None:
+    """Take the job that a worker marked as begun (`jobs.ahead.begin`); None if it was cancelled, or taken by another meanwhile."""
+    row = take_this(session, job_id, worker)
+    return None if row is None else _begin(session, row, worker, now, lease)
+
+
+def _begin(session: Session, row: JobRow, worker: str, now: datetime, lease: timedelta) -> Job:
     row.attempt += 1
     row.lease_owner, row.lease_until = worker, now + lease
     row.stage = JobStage.READING
@@ -93,13 +101,23 @@ def heartbeat(session: Session, job_id: int, worker: str, until: datetime) -> bo
     return True
 
 
-def set_stage(session: Session, job_id: int, worker: str, stage: JobStage) -> bool:
-    """Say what a running job does; False if the worker no longer holds it."""
-    row = session.get(JobRow, job_id)
-    if row is None or row.state != JobState.RUNNING or row.lease_owner != worker:
+def set_stage(session: Session, job: Job, stage: JobStage, progress: float | None = None) -> bool:
+    """Say what a running job does, and how much of it is done, 0 to 1; False if its worker no longer holds it."""
+    row = session.get(JobRow, job.id)
+    if row is None or not _holds(row, job):
         return False
-    row.stage = stage
+    row.stage, row.progress = stage, progress
     return True
+
+
+def holds(session: Session, job: Job) -> bool:
+    """Say whether the attempt that was claimed still is the one that runs; False after a cancellation or a lost lease."""
+    row = session.get(JobRow, job.id)
+    return row is not None and _holds(row, job)
+
+
+def _holds(row: JobRow, job: Job) -> bool:
+    return row.state == JobState.RUNNING and row.lease_owner == job.lease_owner and row.attempt == job.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +129,14 @@ class Finished:
         timings: Durations of the stages, seconds.
         findings: What the model found, as `domain.findings` writes it; no patient data.
         reason: What becomes of the results.
+        trace: Record of the run, as JSON has it; no patient data.
     """
 
     delivering: bool
     timings: Mapping[str, float]
     findings: Mapping[str, Any] = field(default_factory=dict)
     reason: str = "results written"
+    trace: Mapping[str, Any] | None = None
 
 
 def finish(session: Session, job: Job, finished: Finished, now: datetime) -> None:
@@ -126,9 +146,10 @@ def finish(session: Session, job: Job, finished: Finished, now: datetime) -> Non
         TransitionError: the lease was lost meanwhile; the transaction must roll back.
     """
     row = session.get_one(JobRow, job.id)
-    if row.lease_owner != job.lease_owner or row.attempt != job.attempt:
+    if not _holds(row, job):
         check_transition(JobState.DONE, JobState.RUNNING)
     row.timings, row.findings = dict(finished.timings), dict(finished.findings)
+    row.trace = None if finished.trace is None else dict(finished.trace)
     _change(session, row, JobState.DELIVERING if finished.delivering else JobState.DONE, now, finished.reason)
 
 
@@ -160,7 +181,7 @@ def recover(session: Session, now: datetime, *, owner: str | None = None) -> lis
 
 
 def settle(session: Session, job_id: int, to: JobState, reason: str, now: datetime) -> None:
-    """Close a DELIVERING job, cancel a QUEUED one, or reopen a FAILED or CANCELLED one."""
+    """Close a DELIVERING job, cancel a QUEUED or RUNNING one, or reopen a FAILED or CANCELLED one."""
     row = session.get_one(JobRow, job_id)
     if to == JobState.QUEUED:
         row.attempt, row.next_attempt_at = 0, now
@@ -211,6 +232,8 @@ def job_from_row(row: JobRow) -> Job:
         next_attempt_at=row.next_attempt_at,
         reason=row.reason,
         created_at=row.created_at,
+        progress=row.progress,
+        ahead_by=row.ahead_by,
     )
 
 
@@ -230,4 +253,5 @@ def _change(session: Session, row: JobRow, to: JobState, now: datetime, reason: 
     session.add(JobEventRow(job_id=row.id or 0, at=now, from_state=row.state, to_state=to, reason=reason))
     row.state, row.reason = to, reason
     if to != JobState.RUNNING:
-        row.lease_owner = row.lease_until = row.stage = None
+        row.lease_owner = row.lease_until = row.stage = row.progress = None
+    row.ahead_by = row.begun_until = None

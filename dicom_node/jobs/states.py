@@ -2,7 +2,8 @@
 
 Rules:
 1. Every change is a row in `job_event`, written in the same transaction.
-2. Only a RUNNING job has a lease. A lease that ran out sends the job back to QUEUED, or to FAILED after the last attempt.
+2. Only a RUNNING job has a lease. A lease that ran out sends the job back to QUEUED, or to FAILED after the last attempt. A job that an
+   operator cancels loses its lease, by which its worker knows.
 3. DELIVERING begins in the transaction that records the result files and the deliveries owed.
 4. DONE means that every delivery was accepted; it goes back to DELIVERING when a person sends its results to one more destination.
    FAILED is visible and can be retried by a person.
@@ -17,7 +18,7 @@ from dicom_node.errors import TransitionError
 
 ALLOWED: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.DELIVERING, JobState.DONE, JobState.QUEUED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.DELIVERING, JobState.DONE, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED}),
     JobState.DONE: frozenset({JobState.DELIVERING}),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.DELIVERING}),

@@ -6,7 +6,7 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import Wakeup, ring
-from dicom_node.pipeline.process import LONGEST_WAIT_S, Process, run_turns
+from dicom_node.pipeline.process import Process, run_turns
 from dicom_node.pipeline.worker import Worker
 from dicom_node.storage import Database
 
@@ -17,6 +17,7 @@ def run(process: Process) -> None:
     with Wakeup(files.run, process.name) as bell:
         lifecycle = Lifecycle(bell.ring_self)
         worker = Worker(process.name, process.configuration, database, files)
+        worker.wake_with(bell.ring_self)
         try:
             worker.preload()
         except DicomNodeError as error:
@@ -25,10 +26,13 @@ def run(process: Process) -> None:
         def turn() -> float:
             if lifecycle.take_reload():
                 worker.reconfigure(process.reload())
-            if worker.run_one():
+            ended = worker.ended
+            wait_s = worker.step()
+            if worker.ended != ended:
                 ring(files.run, "sender")
-                return 0.0
-            return LONGEST_WAIT_S
+            return wait_s
 
         run_turns(lifecycle, bell, turn)
+        worker.drain()
+        worker.close()
     database.close()

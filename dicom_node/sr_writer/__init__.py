@@ -1,13 +1,19 @@
-"""Result objects: findings in, checked DICOM data sets out. Pure: no file, no network, no clock."""
+"""Result objects: findings in, checked DICOM data sets out. Pure: no database, no network, no clock."""
 
 from dicom_node.sr_writer.build import BuildRequest, ResultObject, build_results
+from dicom_node.sr_writer.form import DEFAULT_FORM, ObjectKind, ResultForm, SegKind, SrClass
 from dicom_node.sr_writer.gate import check_one_patient, check_other_input
 from dicom_node.sr_writer.read import read_measurements
 from dicom_node.sr_writer.self_test import build_self_test
 
 __all__ = [
+    "DEFAULT_FORM",
     "BuildRequest",
+    "ObjectKind",
+    "ResultForm",
     "ResultObject",
+    "SegKind",
+    "SrClass",
     "build_results",
     "build_self_test",
     "check_one_patient",

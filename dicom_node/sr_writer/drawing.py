@@ -1,13 +1,13 @@
-"""Drawing on pages: fonts, windowed images, outlines. Pages are (row, column, 3) uint8."""
+"""Drawing on pages: windowed images, tints, outlines, wrapped text. Pages are (row, column, 3) uint8."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy import ndimage
+
+from dicom_node.sr_writer.fonts import Typeface
 
 Rgb = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
@@ -16,32 +16,40 @@ PAGE = 768
 BACKGROUND: Rgb = (12, 14, 18)
 INK: Rgb = (232, 234, 238)
 QUIET_INK: Rgb = (160, 168, 178)
+RULE: Rgb = (44, 50, 58)
 WARNING: Rgb = (255, 196, 84)
-
-
-@lru_cache(maxsize=16)
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that comes with Pillow, in pixels."""
-    return ImageFont.load_default(size)
+REGION_COLORS: tuple[Rgb, ...] = ((255, 214, 10), (64, 224, 208), (255, 120, 200), (140, 220, 90), (255, 150, 60), (150, 160, 255))
+"""Of findings, one after the other; bright on grey and different in lightness too."""
 
 
 def windowed(values: NDArray[np.float32], center: float, width: float) -> Pixels:
-    """Map Hounsfield units to grey. Source: PS3.3 C.11.2.1.2, linear."""
+    """Map values to grey. Source: PS3.3 C.11.2.1.2, linear."""
     scaled = (values - (center - width / 2)) * (255.0 / width)
-    pixels: Pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(np.nan_to_num(scaled), 0, 255).astype(np.uint8)
     return pixels
 
 
-def blended(gray: Pixels, mask: NDArray[np.bool_], color: Rgb, opacity: float) -> Pixels:
+def full_window(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Center and width that show all but the darkest and brightest hundredth: for sources that name no window.
+
+    The lowest value is left out where anything is above it, since that is what scanners fill the corners with.
+    """
+    shown = values[np.isfinite(values)]
+    above = shown[shown > shown.min()] if shown.size else np.zeros(1, np.float32)
+    low, high = (float(v) for v in np.percentile(above if above.size else shown, (1, 99)))
+    return (low + high) / 2, max(high - low, 1e-6)
+
+
+def blended(picture: Pixels, mask: NDArray[np.bool_], color: Rgb, opacity: float) -> Pixels:
     """Tint part of a picture, in place if it is RGB already; shape (row, column) or (row, column, 3)."""
-    rgb = np.repeat(gray[..., None], 3, axis=2) if gray.ndim == 2 else gray
+    rgb = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
     rgb[mask] = (rgb[mask] * (1 - opacity) + np.array(color) * opacity).astype(np.uint8)
     return rgb
 
 
-def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the inner edge of a mask, one pixel wide."""
-    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask)
+def outline(mask: NDArray[np.bool_], width: int = 1) -> NDArray[np.bool_]:
+    """Return the inner edge of a mask, `width` pixels wide."""
+    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, iterations=width)
     return mask & ~inner
 
 
@@ -52,14 +60,53 @@ def fitted(pixels: Pixels, width: int, height: int, pixel_mm: tuple[float, float
     return Image.fromarray(pixels).resize((max(1, round(columns * scale)), max(1, round(rows * scale))), Image.Resampling.BILINEAR)
 
 
-def wrapped(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> list[str]:
-    """Break a text into lines that fit a width, pixels."""
-    lines, current = [], ""
+def wrapped(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, typeface: Typeface) -> list[str]:
+    """Break a text into lines that fit a width, pixels; a word that is wider than that is broken too."""
+    lines: list[str] = []
+    current = ""
+    font = typeface.sized(size)
     for word in text.split():
         candidate = f"{current} {word}".strip()
-        if current and draw.textlength(candidate, font=font(size)) > width:
-            lines.append(current)
-            current = word
-        else:
+        if draw.textlength(candidate, font=font) <= width:
             current = candidate
+            continue
+        if current:
+            lines.append(current)
+        while draw.textlength(word, font=font) > width:
+            fits = next(n for n in range(len(word), 0, -1) if n == 1 or draw.textlength(word[:n], font=font) <= width)
+            lines.append(word[:fits])
+            word = word[fits:]  # noqa: PLW2901 - the rest of the same word
+        current = word
     return [*lines, current] if current else lines
+
+
+def shortened(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, typeface: Typeface) -> str:
+    """Cut a text to a width, pixels, with an ellipsis where something is missing."""
+    font = typeface.sized(size)
+    if draw.textlength(text, font=font) <= width:
+        return text
+    fits = next((n for n in range(len(text), 0, -1) if draw.textlength(text[:n] + "...", font=font) <= width), 0)
+    return text[:fits] + "..."
+
+
+def write_legend(draw: ImageDraw.ImageDraw, typeface: Typeface, at: tuple[int, int, int], shown: list[tuple[str, Rgb]]) -> None:
+    """Write labels with their colours in one line; what has no room is counted.
+
+    Args:
+        draw: The page.
+        typeface: Font of the labels.
+        at: Left, top and width, pixels.
+        shown: Labels and colours.
+    """
+    x, top, width = at
+    size, end = 16, x + width
+    font = typeface.sized(size)
+    for number, (label, color) in enumerate(shown):
+        needed = 22 + int(draw.textlength(label, font=font)) + 24
+        last = number == len(shown) - 1
+        if x + needed > end - (0 if last else 40) and number:
+            draw.text((x, top), f"+{len(shown) - number}", QUIET_INK, font)
+            return
+        draw.rectangle((x, top + 2, x + 14, top + 16), fill=color)
+        draw.text((x + 22, top), shortened(draw, label, size, end - x - 24, typeface), INK, font)
+        x += needed

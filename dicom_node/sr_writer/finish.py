@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import highdicom
 import pydicom
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.domain.equipment import NODE_MANUFACTURER, NODE_MODEL_NAME
 from dicom_node.domain.results import Code, Stage
+from dicom_node.sr_writer.form import ObjectKind
 
 if TYPE_CHECKING:
     from dicom_node.sr_writer.build import BuildRequest
+    from dicom_node.sr_writer.result_set import ResultSet
 
 _FROM_SOURCE = (
     "PatientName",
@@ -36,9 +37,20 @@ _FROM_SOURCE = (
     "ReferringPhysicianName",
     "StudyDescription",
     "ProcedureCodeSequence",
-    "SpecificCharacterSet",
 )
-_NAMES = {"SR": "report", "SEG": "segmentation", "SC": "pictures"}
+_NAMES = {
+    ObjectKind.SR: "report",
+    ObjectKind.SEG: "segmentation",
+    ObjectKind.SC: "pictures",
+    ObjectKind.PM: "parametric map",
+    ObjectKind.PR: "overlay",
+    ObjectKind.KO: "key images",
+    ObjectKind.DOC: "document",
+    ObjectKind.RTSTRUCT: "contours",
+}
+_WITHOUT_BODY_PART = (ObjectKind.SR, ObjectKind.KO, ObjectKind.DOC)
+_WITH_LATERALITY = (ObjectKind.SC, ObjectKind.PM, ObjectKind.PR)
+_WITHOUT_CONTENT_DATE = (ObjectKind.PR, ObjectKind.RTSTRUCT)
 _IHE_PROCESSING_ALGORITHM = ("1630", "99IHE", "Processing Algorithm")
 
 
@@ -67,35 +79,55 @@ def equipment(request: BuildRequest) -> highdicom.ContributingEquipment:
     return item
 
 
-def finish(request: BuildRequest, header: pydicom.Dataset, kind: str, data_set: pydicom.Dataset) -> None:
-    """Complete an object in place.
+def finish(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> None:
+    """Complete an object in place: patient and study as in the source, equipment, marks, character set.
 
     Args:
-        request: The run.
-        header: Normalised header of the first source instance.
-        kind: SR, SEG or SC.
+        results: What the objects of the run share.
+        kind: Kind of the object.
         data_set: Object from the library; changed.
     """
-    model = request.result.model
+    request, header = results.request, results.source.headers[0]
     for keyword in _FROM_SOURCE:
         if keyword in header:
             data_set[keyword] = copy.deepcopy(header[keyword])
-    if kind != "SR" and header.get("BodyPartExamined"):
-        data_set.BodyPartExamined = header.BodyPartExamined
-        if header.get("Laterality"):
-            data_set.Laterality = header.Laterality
-    research = model.stage is not Stage.CLEARED
-    suffix = " (not for diagnosis)" if research else ""
-    revision = f" rev. {request.key.revision}" if request.predecessors else ""
-    data_set.SeriesDescription = f"AI {model.title[: 64 - len(revision + suffix) - 16]} {_NAMES[kind]}{revision}{suffix}"
+    if kind not in _WITHOUT_BODY_PART:
+        _write_body_part(results, kind, data_set)
+    data_set.SeriesDescription = _description(request, kind)
     date, time = request.content_at.strftime("%Y%m%d"), request.content_at.strftime("%H%M%S")
-    data_set.SeriesDate = data_set.ContentDate = date
-    data_set.SeriesTime = data_set.ContentTime = time
+    data_set.SeriesDate, data_set.SeriesTime = date, time
+    if kind not in _WITHOUT_CONTENT_DATE:
+        data_set.ContentDate, data_set.ContentTime = date, time
     data_set.Manufacturer, data_set.ManufacturerModelName = NODE_MANUFACTURER, NODE_MODEL_NAME
     data_set.SoftwareVersions, data_set.DeviceSerialNumber = request.node_version, request.ae_title
-    data_set.ContentQualification = "RESEARCH" if research else "PRODUCT"
-    if request.source[0].get("SpecificCharacterSet"):
-        # an archive refuses an object whose set does not fit the patient it has; our own words are ASCII in any set
-        data_set.SpecificCharacterSet = request.source[0].SpecificCharacterSet
+    data_set.ContentQualification = "PRODUCT" if request.result.model.stage is Stage.CLEARED else "RESEARCH"
+    if results.repertoire.value:
+        # an archive refuses an object whose set does not fit the patient it has
+        data_set.SpecificCharacterSet = results.repertoire.value
+    elif "SpecificCharacterSet" in data_set:
+        del data_set.SpecificCharacterSet
     data_set.file_meta.SourceApplicationEntityTitle = request.ae_title
-    data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def _description(request: BuildRequest, kind: ObjectKind) -> str:
+    """Series Description: AI first, then the model, what it is, the revision, and whether it may serve diagnosis; 64 characters."""
+    suffix = "" if request.result.model.stage is Stage.CLEARED else " (not for diagnosis)"
+    revision = f" rev. {request.key.revision}" if request.predecessors else ""
+    fixed = len(f"AI  {_NAMES[kind]}{revision}{suffix}")
+    return f"AI {request.result.model.title[: 64 - fixed]} {_NAMES[kind]}{revision}{suffix}"
+
+
+def _write_body_part(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> None:
+    """Copy Body Part Examined and Laterality; an empty Laterality says that the side, if there is one, is not known.
+
+    Source: PS3.3 C.7.3.1, Laterality is type 2C for the paired parts of a body.
+    """
+    headers = results.source.headers
+    if headers[0].get("BodyPartExamined"):
+        data_set.BodyPartExamined = headers[0].BodyPartExamined
+    sides = {str(h.get("Laterality") or h.get("ImageLaterality") or "") for h in headers}
+    side = sides.pop() if len(sides) == 1 else ""
+    if side in ("R", "L"):
+        data_set.Laterality = side
+    elif not data_set.get("BodyPartExamined") and kind in _WITH_LATERALITY:
+        data_set.Laterality = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pydicom
 
@@ -52,16 +52,44 @@ def check_other_input(name: str, source: pydicom.Dataset, other: Sequence[pydico
         )
 
 
-def check_results(source: pydicom.Dataset, results: Sequence[pydicom.Dataset]) -> None:
-    """Refuse results that do not name the patient and study of their source.
+def check_results(source: Sequence[pydicom.Dataset], results: Sequence[pydicom.Dataset], predecessors: Iterable[str] = ()) -> None:
+    """Refuse results that do not name the patient and study of their source, or that refer to anything else.
+
+    Args:
+        source: The analysed instances.
+        results: All objects of one run; they may refer to each other.
+        predecessors: SOP Instance UIDs of earlier reports that they may name.
 
     Raises:
         PatientMismatchError: naming the object and the element.
     """
+    allowed = {str(d.SOPInstanceUID) for d in (*source, *results)} | {str(source[0].StudyInstanceUID), *predecessors}  # a structure set's
+    frames = {str(d.get("FrameOfReferenceUID") or "") for d in source}
     for data_set in results:
+        name = data_set.get("Modality", "result")
         for keyword in _MUST_AGREE_IN_RESULTS:
-            if _text(source, keyword) != _text(data_set, keyword):
-                raise PatientMismatchError(f"{data_set.get('Modality', 'result')} differs from its source in {keyword}")
+            if _text(source[0], keyword) != _text(data_set, keyword):
+                raise PatientMismatchError(f"{name} differs from its source in {keyword}")
+        if strangers := set(_references(data_set, "ReferencedSOPInstanceUID")) - allowed:
+            raise PatientMismatchError(f"{name} refers to {len(strangers)} instances that are neither input nor result")
+        placed = {*_references(data_set, "ReferencedFrameOfReferenceUID"), *_own_frame(data_set)}
+        if not placed <= frames:
+            raise PatientMismatchError(f"{name} lies in a frame of reference that none of the inputs has")
+
+
+def _references(data_set: pydicom.Dataset, keyword: str) -> Iterator[str]:
+    """Yield the values of a UID element, at every depth."""
+    if keyword in data_set:
+        yield str(data_set[keyword].value)
+    for element in data_set:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _references(item, keyword)
+
+
+def _own_frame(data_set: pydicom.Dataset) -> list[str]:
+    frame = _text(data_set, "FrameOfReferenceUID")
+    return [frame] if frame else []
 
 
 def _text(data_set: pydicom.Dataset, keyword: str) -> str:

@@ -1,63 +1,53 @@
-"""Measurements as a Comprehensive 3D SR, template TID 1500."""
+"""The report as a structured document: Comprehensive 3D, Comprehensive or Enhanced SR, template TID 1500; or Basic Text SR."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import highdicom
 import pydicom
 from highdicom import sr
 from pydicom.sr.codedict import codes
+from pydicom.uid import BasicTextSRStorage
 
 from dicom_node.domain.equipment import NODE_MANUFACTURER
-from dicom_node.domain.results import Measurement, Predecessor, Stage
+from dicom_node.domain.results import Predecessor
 from dicom_node.sr_writer.finish import concept, equipment
-from dicom_node.sr_writer.overlay_pages import chosen_slices
-from dicom_node.sr_writer.segmentation import tracking_uid
+from dicom_node.sr_writer.form import SrClass
+from dicom_node.sr_writer.library import image_library
+from dicom_node.sr_writer.lines import LineKind, plain, report_lines
+from dicom_node.sr_writer.report_groups import GroupWriter, image_item
+from dicom_node.sr_writer.result_set import ResultSet
 
-if TYPE_CHECKING:
-    from dicom_node.sr_writer.build import BuildRequest
-
+Report = sr.Comprehensive3DSR | sr.ComprehensiveSR | sr.EnhancedSR
 SERIES_NUMBER = 9901
-_PROCEDURE = sr.CodedConcept("25045-6", "LN", "CT unspecified body region")
 _COMMENT = sr.CodedConcept("121106", "DCM", "Comment")
 _NODE_SCHEME = "99DCMNODE"
-_DECIMALS = 4
+_CONTAINS = sr.RelationshipTypeValues.CONTAINS
+_SOURCE = sr.CodedConcept("260753009", "SCT", "Source")
+_LANGUAGES = {"en": "English", "ko": "Korean"}
+_CLASSES = {
+    SrClass.COMPREHENSIVE_3D: sr.Comprehensive3DSR,
+    SrClass.COMPREHENSIVE: sr.ComprehensiveSR,
+    SrClass.ENHANCED: sr.EnhancedSR,
+    SrClass.BASIC_TEXT: sr.EnhancedSR,
+}
 
 
-def build_report(
-    request: BuildRequest, headers: Sequence[pydicom.Dataset], segmentation: highdicom.seg.Segmentation | None
-) -> sr.Comprehensive3DSR:
-    """Write the measurements with finding, algorithm, tracking identifiers and every warning as a comment.
+def build_report(results: ResultSet, made: list[pydicom.Dataset]) -> Report:
+    """Write the content tree; the report is the root of the result set and names the other objects as evidence.
 
     A report that takes the place of others names them in Predecessor Documents Sequence and is complete in itself.
 
-    Source: TID 1500, 1411, 1501, 4019; root title 126000 since viewers key on it; procedure code from CID 100; PS3.3 C.17.2.
+    Args:
+        results: What the objects of the run share.
+        made: Segmentation and parametric maps of the same run.
+
+    Source: TID 1500, 1600; root title 126000 since viewers key on it; procedure code from CID 100; PS3.3 C.17.2.
     """
-    result = request.result
-    group = _group(request, headers, segmentation)
-    for text in comments(request):
-        group[0].ContentSequence.append(sr.TextContentItem(_COMMENT, text, sr.RelationshipTypeValues.CONTAINS))
-    observer = sr.ObserverContext(
-        codes.DCM.Device,
-        sr.DeviceObserverIdentifyingAttributes(
-            uid=result.model.device_uid,
-            name=request.ae_title,
-            manufacturer_name=result.model.manufacturer,
-            model_name=result.model.title,
-        ),
-    )
-    report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=observer),
-        procedure_reported=_PROCEDURE,
-        imaging_measurements=[group],
-        title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[headers[i] for i in _shown_slices(request, len(headers))],
-    )
-    data_set = sr.Comprehensive3DSR(
-        evidence=[*headers, *([segmentation] if segmentation is not None else [])],
-        content=report,
+    request = results.request
+    text_only = request.form.sr_class is SrClass.BASIC_TEXT
+    data_set: Report = _CLASSES[request.form.sr_class](
+        evidence=[*results.source.headers, *made],
+        content=_text_tree(results) if text_only else _measurement_tree(results, made),
         series_instance_uid=request.uid("series", "SR"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=request.uid("instance", "SR", "1"),
@@ -67,17 +57,66 @@ def build_report(
         contributing_equipment=[equipment(request)],
         previous_versions=[_document(p) for p in request.predecessors] or None,
     )
+    if text_only:
+        data_set.SOPClassUID = data_set.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
     data_set.CodingSchemeIdentificationSequence = [_node_scheme()]
     return data_set
 
 
-def comments(request: BuildRequest) -> list[str]:
-    """List what must be read beside the numbers: stage, what it replaces, warnings, intended use, reference ranges."""
-    model = request.result.model
-    stage = [] if model.stage is Stage.CLEARED else [f"Research software (stage: {model.stage}). Not for diagnosis."]
-    ranges = [f"{m.label}: reference range {m.reference_range}." for m in request.result.measurements if m.reference_range]
-    replaces = [request.replaces] if request.replaces else []
-    return [*stage, *replaces, *request.result.warnings, f"Intended use: {model.intended_use}", *ranges]
+def observer(results: ResultSet) -> sr.ObserverContext:
+    """Describe the observer: the model, a device. Source: TID 1002, 1004."""
+    model = results.request.result.model
+    return sr.ObserverContext(
+        codes.DCM.Device,
+        sr.DeviceObserverIdentifyingAttributes(
+            uid=model.device_uid, name=results.request.ae_title, manufacturer_name=model.manufacturer, model_name=model.title
+        ),
+    )
+
+
+def _measurement_tree(results: ResultSet, made: list[pydicom.Dataset]) -> pydicom.Dataset:
+    content = results.content
+    segmentation = next((m for m in made if isinstance(m, highdicom.seg.Segmentation)), None)
+    writer = GroupWriter(results.request, results.source, segmentation)
+    groups = [writer.write(group) for group in content.groups]
+    for sentence in content.sentences:
+        groups[0][0].ContentSequence.append(sr.TextContentItem(_COMMENT, sentence.text, _CONTAINS))
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer(results)),
+        procedure_reported=concept(content.procedure),
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(_language(results)),
+    )
+    children = report[0].ContentSequence
+    children.insert(len(children) - 1, image_library([results.source.headers[i] for i in content.library]))
+    return report[0]
+
+
+def _text_tree(results: ResultSet) -> pydicom.Dataset:
+    """Headings with sentences below, and the images, which have a name each since viewers fail on items without one.
+
+    Source: TID 2000, 2002; PS3.3 A.35.1 allows no numbers and no coordinates.
+    """
+    root = sr.ContainerContentItem(name=sr.CodedConcept("18748-4", "LN", "Diagnostic Imaging Report"), template_id="2000")
+    children = sr.ContentSequence(is_root=False)
+    children.extend(sr.LanguageOfContentItemAndDescendants(_language(results)))
+    children.extend(observer(results))
+    section = sr.ContainerContentItem(name=codes.DCM.Findings, relationship_type=_CONTAINS)
+    section.ContentSequence = sr.ContentSequence()
+    for line in report_lines(results.content, results.words):
+        if line.kind is not LineKind.HEADING:
+            section.ContentSequence.append(sr.TextContentItem(sr.CodedConcept("121071", "DCM", "Finding"), plain(line), _CONTAINS))
+    children.append(section)
+    images = results.content.key_images or tuple(results.first_images)
+    children.extend(image_item(reference, _CONTAINS, _SOURCE) for reference in images)
+    root.ContentSequence = children
+    return root
+
+
+def _language(results: ResultSet) -> sr.CodedConcept:
+    language = results.content.language
+    return sr.CodedConcept(language, "RFC5646", _LANGUAGES.get(language, language))
 
 
 def _document(predecessor: Predecessor) -> pydicom.Dataset:
@@ -85,51 +124,6 @@ def _document(predecessor: Predecessor) -> pydicom.Dataset:
     document.StudyInstanceUID, document.SeriesInstanceUID = predecessor.study_instance_uid, predecessor.series_instance_uid
     document.SOPClassUID, document.SOPInstanceUID = predecessor.sop_class_uid, predecessor.sop_instance_uid
     return document
-
-
-def _group(
-    request: BuildRequest, headers: Sequence[pydicom.Dataset], segmentation: highdicom.seg.Segmentation | None
-) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations:
-    result = request.result
-    algorithm = sr.AlgorithmIdentification(result.model.title, result.model.version, parameters=list(result.parameters))
-    sites = [sr.FindingSite(concept(result.finding_site or result.finding))]
-    measurements = [_measurement(m) for m in result.measurements]
-    if segmentation is None:
-        return sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(request.uid("tracking", "group"), result.model.title),
-            finding_type=concept(result.finding),
-            finding_sites=sites,
-            algorithm_id=algorithm,
-            measurements=measurements,
-        )
-    segment = next(s for s in result.segments if s.mask.any())
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(tracking_uid(request, segment), segment.label),
-        referenced_segment=sr.ReferencedSegment(
-            segmentation.SOPClassUID,
-            segmentation.SOPInstanceUID,
-            1,
-            source_series=sr.SourceSeriesForSegmentation(headers[0].SeriesInstanceUID),
-        ),
-        finding_type=concept(result.finding),
-        finding_sites=sites,
-        algorithm_id=algorithm,
-        measurements=measurements,
-    )
-
-
-def _shown_slices(request: BuildRequest, count: int) -> list[int]:
-    """The slices that the overlay pages show; the evidence sequence names every instance anyway, at a tenth of the size."""
-    return chosen_slices(request) or [count // 2]
-
-
-def _measurement(measurement: Measurement) -> sr.Measurement:
-    return sr.Measurement(
-        name=concept(measurement.concept),
-        value=round(measurement.value, _DECIMALS),
-        unit=concept(measurement.unit),
-        derivation=concept(measurement.derivation) if measurement.derivation else None,
-    )
 
 
 def _node_scheme() -> pydicom.Dataset:

@@ -14,9 +14,7 @@ from sqlmodel import Session, and_, col, func, select
 
 from dicom_node.domain.instances import ReceivedInstance
 from dicom_node.domain.patients import PatientKey
-from dicom_node.domain.routing import JobInput
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
-from dicom_node.errors import StorageError
 from dicom_node.storage import fetched_studies, study_headers
 from dicom_node.storage.files import InstanceFiles
 from dicom_node.storage.tables import InstanceRow, ResultRow, SeriesRow, StudyEventRow, StudyRow
@@ -273,26 +271,3 @@ def _id(row: StudyRow) -> int:
     if row.id is None:
         raise RuntimeError("row not flushed")
     return row.id
-
-
-def instance_paths(session: Session, wanted: JobInput) -> list[Path]:
-    """Return where the instances of a job's input lie, in the order asked for.
-
-    Raises:
-        StorageError: one is not in the index.
-    """
-    statement = (
-        select(InstanceRow.sop_instance_uid, InstanceRow.path)
-        .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
-        .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(
-            StudyRow.study_instance_uid == wanted.study_instance_uid,
-            SeriesRow.series_instance_uid == wanted.series_instance_uid,
-            InstanceRow.variant == 0,
-        )
-    )
-    paths = {uid: Path(path) for uid, path in session.exec(statement)}
-    missing = [uid for uid in wanted.sop_instance_uids if uid not in paths]
-    if missing:
-        raise StorageError(f"{len(missing)} of {len(wanted.sop_instance_uids)} instances are not in the index")
-    return [paths[uid] for uid in wanted.sop_instance_uids]

@@ -123,6 +123,11 @@ def job_timings(session: Session, job_id: int) -> dict[str, float]:
     return {name: float(value) for name, value in session.get_one(JobRow, job_id).timings.items()}
 
 
+def job_trace(session: Session, job_id: int) -> dict[str, Any] | None:
+    """Return the record of a job's inference, as `domain.inference_trace` writes it; None before it is done."""
+    return session.get_one(JobRow, job_id).trace
+
+
 def job_findings(session: Session, job_id: int) -> dict[str, Any]:
     """Return what the model found, as `domain.findings` writes it; empty before the results are there."""
     return dict(session.get_one(JobRow, job_id).findings)

@@ -156,7 +156,11 @@ class StudyEventRow(SQLModel, table=True):
 
 
 class JobRow(SQLModel, table=True):
-    """A job. Exactly the RUNNING ones have a lease."""
+    """A job. Exactly the RUNNING ones have a lease.
+
+    `ahead_by` names the worker that reads the inputs of a QUEUED job ahead; until `begun_until` no other one may claim it, since that
+    worker's model is at it already. Neither costs an attempt if the worker dies.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
@@ -166,6 +170,8 @@ class JobRow(SQLModel, table=True):
         CheckConstraint("(state = 'RUNNING') = (lease_owner IS NOT NULL)", name="job_lease_while_running"),
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="job_lease_has_end"),
         CheckConstraint("attempt >= 0 AND max_attempts > 0", name="job_attempts_count"),
+        CheckConstraint("ahead_by IS NULL OR state = 'QUEUED'", name="job_ahead_while_queued"),
+        CheckConstraint("begun_until IS NULL OR ahead_by IS NOT NULL", name="job_begun_by_someone"),
         Index(
             "job_claimable",
             "priority",
@@ -206,6 +212,9 @@ class JobRow(SQLModel, table=True):
     replaces: bool = False
     findings: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     trace: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    progress: float | None = None
+    ahead_by: str | None = None
+    begun_until: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 

@@ -26,8 +26,8 @@ pause = threading.Event()
 class Pushed:
     """A study on its way into the node."""
 
-    def __init__(self, daemon: Daemon, folder: Path) -> None:
-        series = chest_series()
+    def __init__(self, daemon: Daemon, folder: Path, slices: int | None = None) -> None:
+        series = chest_series()[:slices]
         self.study = str(series[0].StudyInstanceUID)
         self.paths = write(series, folder)
         self.acknowledged: set[int] = set()
@@ -60,12 +60,12 @@ def job_of(daemon: Daemon, study: str) -> Job | None:
         database.close()
 
 
-def check_outcome(house: House, pushed: list[Pushed]) -> None:
+def check_outcome(house: House, pushed: list[Pushed], expected: dict[str, int] = EXPECTED) -> None:
     daemon, pacs = house
     for item in pushed:
-        pacs.wait_until(lambda item=item: pacs.results(item.study) == EXPECTED, 120)
+        pacs.wait_until(lambda item=item: pacs.results(item.study) == expected, 120)
         Orthanc.wait_until(lambda item=item: (job := job_of(daemon, item.study)) is not None and job.state == "DONE", 30)
-        assert pacs.results(item.study) == EXPECTED
+        assert pacs.results(item.study) == expected
         kept = list((daemon.folder / "data" / "studies" / item.study).rglob("*.dcm"))
         assert len(kept) == len(item.paths)
     assert not list((daemon.folder / "data" / "incoming").glob("*.dcm"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import CTImageStorage
@@ -18,8 +20,10 @@ from pynetdicom.sop_class import _STORAGE_CLASSES  # type: ignore[attr-defined]
 from dicom_node.config import dump_snapshot
 from dicom_node.domain.jobs import DeliveryState, JobState
 from dicom_node.jobs import queue
+from dicom_node.pipeline.result_files import write_results
 from dicom_node.pipeline.sender import Sender
 from dicom_node.pipeline.worker import Worker
+from dicom_node.pipeline.working import recording
 from dicom_node.storage import Database, InstanceFiles
 from tests.conftest import ROOT, free_port
 from tests.integration.working_house import DENSITOMETRY, SECOND, WorkingHouse
@@ -84,7 +88,7 @@ def test_result_sends_to_a_second_destination_and_starts_a_second_model(tmp_path
     assert second.inputs == first.inputs
     assert (where(house, "chest"), where(house, "second-look")) == ({"pacs", "ward"}, {"ward"})
     assert (first.state, second.state) == (JobState.DELIVERING, JobState.DELIVERING)
-    assert len(house.owed(first)) == 2 * len(house.results(first)) == 16
+    assert len(house.owed(first)) == 2 * len(house.results(first)) == 18
     assert "rule low-density-to-ward sends them to ward" in first.reason
     traces = house.traces(study)
     assert traces["low-density-to-ward"] == ("run", f"after job {first.id}: sends the result of {DENSITOMETRY} to ward")
@@ -157,7 +161,7 @@ def test_worker_killed_in_the_last_transaction_leaves_one_following_job(tmp_path
     first, second = house.work()
     assert (first.attempt, second.key.rule) == (2, "second-look")
     assert where(house, "chest") == {"pacs", "ward"}
-    assert len(house.owed(first)) == 16
+    assert len(house.owed(first)) == 18
 
 
 def test_results_of_a_shadow_run_start_shadow_rules_only(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
@@ -226,13 +230,11 @@ def test_job_is_done_when_every_destination_has_everything(tmp_path: Path, datab
     assert {d.state for job in (first, second) for d in house.owed(job)} == {DeliveryState.SENT}
 
 
-def test_bundle_that_is_gone_costs_the_following_job_and_not_the_results(
-    tmp_path: Path, database: Database, files: InstanceFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundle_that_is_gone_costs_the_following_job_and_not_the_results(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
     house = house_with(tmp_path, database, files, SECOND_LOOK)
     series = chest_series()
     house.receive(series)
-    monkeypatch.setattr(house.worker, "_models_that_follow", lambda job: {})
+    shutil.rmtree(tmp_path / "models" / "second-look")
     [job] = house.work()
     assert job.state is JobState.DELIVERING
     outcome, reason = house.traces(series[0].StudyInstanceUID)["second-look"]
@@ -245,15 +247,14 @@ def test_run_that_lost_its_lease_starts_nothing(
     house = house_with(tmp_path, database, files, SECOND_LOOK)
     series = chest_series()
     house.receive(series)
-    models = house.worker._models_that_follow
 
-    def lose(job: queue.Job) -> object:
+    def lose(*arguments: Any) -> Any:
         with database.transaction() as session:
             queue.recover(session, datetime.now(UTC), owner="worker-0")
-        return models(job)
+        return write_results(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.worker, "_models_that_follow", lose)
+        patch.setattr(recording, "write_results", lose)
         assert house.worker.run_one()
     assert house.states() == {"chest": JobState.QUEUED}
     assert house.traces(series[0].StudyInstanceUID)["second-look"][0] == "after"

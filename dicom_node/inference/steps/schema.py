@@ -23,6 +23,9 @@ def is_segment_quantity(text: str) -> bool:
     return re.fullmatch(SEGMENT_QUANTITY_PATTERN, text) is not None
 
 
+_NO_WAYS = ("batch", "across_jobs")
+
+
 class Blending(StrEnum):
     """How much each pixel of a window counts where windows overlap."""
 
@@ -82,6 +85,11 @@ class InferSection(Section):
         json_schema_extra=unit("images"),
     )  # fmt: skip
 
+    across_jobs: int = Field(
+        1, ge=1, le=64, description="Jobs whose images may share one call of the network: for small images, of which many wait.",
+        json_schema_extra=unit("jobs"),
+    )  # fmt: skip
+
     @model_validator(mode="before")
     @classmethod
     def _one_way(cls, value: Any) -> Any:
@@ -89,8 +97,8 @@ class InferSection(Section):
             value = {value: {}}
         if not isinstance(value, dict):
             return value
-        given = {name: {} if name != "batch" and parameters is None else parameters for name, parameters in value.items()}
-        ways = [name for name in given if name != "batch"]
+        given = {name: {} if name not in _NO_WAYS and parameters is None else parameters for name, parameters in value.items()}
+        ways = [name for name in given if name not in _NO_WAYS]
         if len(ways) != 1:
             raise ValueError(f"give exactly one of whole, slices, sliding_window; given: {', '.join(map(str, ways)) or 'none'}")
         return given

@@ -1,0 +1,126 @@
+"""Reading what a job gets, through the patient gate, into what its model takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pydicom
+
+from dicom_node.domain.frames import Images
+from dicom_node.domain.inference_trace import TracedInput
+from dicom_node.domain.jobs import Job
+from dicom_node.domain.routing import JobInput
+from dicom_node.errors import VolumeError
+from dicom_node.inference import GeometryPolicy, Inputs, ModelBundle, ModelInput, ReadImages, images_from_instances, read_instances
+from dicom_node.inference.applicability import check
+from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot, Irregular
+from dicom_node.pipeline.headers import header_attributes
+from dicom_node.sr_writer import check_one_patient, check_other_input
+from dicom_node.storage import Database
+from dicom_node.storage.input_instances import InputInstance, input_instances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobImages:
+    """The inputs of one job, decoded.
+
+    Attributes:
+        inputs: For the model, by the names of its manifest; the first is the one that results refer to.
+        source: Instances of the first input, in the order of its slices or frames; their pixel data stay in their files.
+        traced: For the trace.
+        warnings: What was done to the images beyond reading them, and what the protocol warns of; they stand beside the result.
+        refusals: Why nothing is analysed, one sentence each; empty if something is.
+        unused: Inputs of the rule that the model does not have.
+    """
+
+    inputs: Inputs
+    source: Sequence[pydicom.Dataset]
+    traced: tuple[TracedInput, ...]
+    warnings: tuple[str, ...]
+    unused: tuple[str, ...]
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> Images | None:
+        """What results refer to; None if the first input could not be read as the model wants it."""
+        return next(iter(self.inputs.values())).images if self.inputs else None
+
+
+def decoded_bytes(database: Database, job: Job) -> int:
+    """Say what a job's inputs take in memory, by their headers.
+
+    Raises:
+        StorageError: an instance is not in the index, or the database failed.
+    """
+    with database.reading() as session:
+        return sum(one.decoded_bytes for wanted in job.inputs for one in input_instances(session, wanted))
+
+
+def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
+    """Read and decode every input of a job that its model has; all pass the patient gate, those that it does not have too.
+
+    Raises:
+        StorageError: an instance is not in the index, or the database failed.
+        PatientMismatchError: the inputs are not of one patient.
+        PixelError: a file cannot be read or decoded.
+    """
+    with database.reading() as session:
+        indexed = [input_instances(session, wanted) for wanted in job.inputs]
+    series = [read_instances([one.path for one in found]) for found in indexed]
+    _check_patients(job.inputs, series)
+    slots = dict(_slots(job.inputs, bundle))
+    unused = tuple(wanted.name for number, wanted in enumerate(job.inputs) if number not in slots)
+    inputs: dict[str, ModelInput] = {}
+    sources: list[list[pydicom.Dataset]] = []
+    traced: list[TracedInput] = []
+    warnings: list[str] = []
+    for number, (name, slot) in slots.items():
+        try:
+            read = _images(slot, series[number])
+        except VolumeError as error:
+            traced.append(_traced(name, job.inputs[number], series[number], indexed[number]))
+            source = sources[0] if sources else series[0]
+            return JobImages(inputs, source, tuple(traced), (), unused, (f"Input {name}: {error}.",))
+        inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]))
+        sources.append(read.instances)
+        traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
+        warnings += read.warnings
+    fit = check(bundle.manifest, {name: inputs[name] for name, slot in slots.values() if name == slot.name})
+    return JobImages(inputs, sources[0], tuple(traced), (*warnings, *fit.warnings), unused, fit.refusals)
+
+
+def _check_patients(wanted: Sequence[JobInput], series: Sequence[Sequence[pydicom.Dataset]]) -> None:
+    check_one_patient(series[0])
+    for one, others in zip(wanted[1:], series[1:], strict=True):
+        check_other_input(one.name, series[0][0], others, prior=one.study_instance_uid != wanted[0].study_instance_uid)
+
+
+def _slots(wanted: Sequence[JobInput], bundle: ModelBundle) -> Iterator[tuple[int, tuple[str, InputSlot]]]:
+    """Pair a job's inputs with the model's by name, by number of the job's.
+
+    The first goes to the first, since a rule without `inputs` has one whose name says nothing. Of several priors under one name the
+    second is `NAME-2`, and so on.
+    """
+    declared = {slot.name: slot for slot in bundle.manifest.inputs}
+    seen: Counter[str] = Counter()
+    for number, one in enumerate(wanted):
+        slot = declared.get(one.name) if number else bundle.manifest.inputs[0]
+        if slot is not None:
+            seen[slot.name] += 1
+            yield number, (slot.name if seen[slot.name] == 1 else f"{slot.name}-{seen[slot.name]}", slot)
+
+
+def _images(slot: InputSlot, instances: Sequence[pydicom.Dataset]) -> ReadImages:
+    uneven: Literal["refuse", "resample"] = "resample" if slot.uneven is Irregular.RESAMPLE else "refuse"
+    tilted: Literal["refuse", "resample"] = "resample" if slot.tilted is Irregular.RESAMPLE else "refuse"
+    kind: Literal["volume", "frames"] = "frames" if slot.kind is InputKind.FRAMES else "volume"
+    return images_from_instances(kind, instances, GeometryPolicy(uneven, tilted))
+
+
+def _traced(name: str, wanted: JobInput, ordered: Sequence[pydicom.Dataset], found: Sequence[InputInstance]) -> TracedInput:
+    sha256 = {one.sop_instance_uid: one.sha256 for one in found}
+    uids = [str(data_set.SOPInstanceUID) for data_set in ordered]
+    return TracedInput(name, wanted.study_instance_uid, wanted.series_instance_uid, {uid: sha256.get(uid, "") for uid in uids})
