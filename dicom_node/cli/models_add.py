@@ -16,6 +16,7 @@ from dicom_node.config import load_configuration
 from dicom_node.errors import ModelError
 from dicom_node.inference import load_bundle
 from dicom_node.inference.importing.request import ImportRequest, Task
+from dicom_node.inference.programs.monai_runtime import METADATA
 from dicom_node.inference.weights import RECIPE_FILE, load_recipe
 from dicom_node.inference.weights.install import Installation
 from dicom_node.storage.files import sync_folder
@@ -39,7 +40,7 @@ def add(  # noqa: PLR0913, PLR0917 - an option each
 ) -> None:
     """Fetch a bundle's networks, or make a bundle of a network file, or install one that was delivered; checked before it is in place."""
     folder = models_dir or load_configuration(config).node.models_dir
-    if "/" in source or Path(source).is_file() or (Path(source) / "model.yaml").is_file():
+    if "/" in source or Path(source).is_file() or any((Path(source) / file).is_file() for file in ("model.yaml", METADATA)):
         wanted = ImportRequest(Path(source), name, version, task, trust_code)
         add_source(wanted, folder, shape, dry_run=dry_run)
         return

@@ -63,12 +63,17 @@ def load_bundle(folder: Path, cache: Path | None = None) -> ModelBundle:
     if read.faults or read.manifest is None:
         raise BundleFaults([replace(f, file=f.file.replace(str(folder), str(origin), 1)) for f in read.faults])
     try:
-        networks = {name: file_sha256(folder / name) for name in network_files(read.manifest)}
+        networks = {name: _sha256(folder / name) for name in network_files(read.manifest)}
         digest = digest_of(folder)
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error
     file = read.manifest.network.file
     return ModelBundle(folder, read.manifest, digest, networks[file] if file else "", networks, origin)
+
+
+def _sha256(path: Path) -> str:
+    """Of a network file, or of the folder of a MONAI bundle."""
+    return digest_of(path) if path.is_dir() else file_sha256(path)
 
 
 def find_bundles(models_dir: Path, cache: Path | None = None) -> dict[str, ModelBundle]:

@@ -10,6 +10,7 @@ import numpy as np
 from dicom_node.config.models_dir import MANIFEST_FILE
 from dicom_node.inference.bundle import load_bundle
 from dicom_node.inference.bundle.files import file_sha256
+from dicom_node.inference.importing.monai_source import is_monai_bundle, monai_draft
 from dicom_node.inference.importing.onnx_facts import install_onnx
 from dicom_node.inference.importing.request import Draft, ImportFailedError, ImportRequest
 from dicom_node.inference.importing.skeleton import NetworkFacts, skeleton
@@ -32,6 +33,8 @@ def write_draft(request: ImportRequest, folder: Path, shape: tuple[int, ...] = (
         BundleFaults: a delivered bundle is faulty; every fault.
     """
     source = request.source
+    if (source.is_dir() or source.suffix.lower() == ".zip") and is_monai_bundle(source):
+        return monai_draft(request, folder)
     if source.is_dir() or source.suffix.lower() == ".zip":
         return _bundle_draft(request, folder)
     if source.suffix.lower() == ".onnx":

@@ -63,7 +63,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     is_program = source.suffix != ".pt2"
     if is_program:
         module = torch.jit.load(source, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        given = (torch.randn(tuple(request["shape"])),)
+        given: tuple[torch.Tensor, ...] = (torch.randn(tuple(request["shape"])),)
         inputs = [argument.name for argument in module.forward.schema.arguments[1:]]
     else:
         exported = torch.export.load(source)
