@@ -56,7 +56,7 @@ def monai_draft(request: ImportRequest, folder: Path) -> Draft:
             [
                 about(name, version, origin),
                 f"inputs:\n  - {{name: images, kind: volume, uneven: refuse, tilted: refuse}}   # {_modality(data)}\n",
-                f"network:\n  file: {_FOLDER}\n  format: monai\n  inputs:\n    {key}: images\n",
+                f"network:\n  file: {_FOLDER}\n  format: monai\n  sha256: {digest_of(target)}\n  inputs:\n    {key}: images\n",
                 "# Before and after the network run the bundle's own transforms, by MONAI.\n",
                 outputs_section(segments(places)),
             ]

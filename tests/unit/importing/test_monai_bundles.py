@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dicom_node.inference import ModelInput, load_bundle, open_model
+from dicom_node.inference import BundleFaults, ModelInput, load_bundle, open_model
 from tests.commands import dicom_node
 from tests.unit.inference.steps.phantom import CENTER_LPS_MM, places_lps_mm, volume_of
 
@@ -118,6 +118,13 @@ def test_configuration_that_monai_refuses_is_said_and_not_installed(tmp_path: Pa
     done = dicom_node("models", "add", source, "--models-dir", tmp_path / "models", "--trust-code")
     assert (done.code, "MONAI refuses the bundle" in done.err) == (1, True), done.err
     assert not list((tmp_path / "models").iterdir())
+
+
+def test_folder_is_pinned(tmp_path: Path) -> None:
+    added(write(tmp_path / "balls", [ARGMAX]), tmp_path / "models")
+    (tmp_path / "models" / "balls" / "monai" / "configs" / "metadata.json").write_text("{}")
+    with pytest.raises(BundleFaults, match="is pinned"):
+        load_bundle(tmp_path / "models" / "balls")
 
 
 def test_code_is_not_run_without_trust(tmp_path: Path) -> None:
