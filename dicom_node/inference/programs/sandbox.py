@@ -34,7 +34,6 @@ class Program:
         name: Of the model, for logs.
         time_limit_s: Longest time, seconds.
         memory_bytes: Most memory; None sets no limit.
-        cpus: CPUs that a container may take; 0 sets no limit.
     """
 
     argv: tuple[str, ...]
@@ -43,7 +42,6 @@ class Program:
     name: str
     time_limit_s: float
     memory_bytes: int | None
-    cpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,6 @@ def _run_container(program: Program, inputs: Path, outputs: Path) -> Ran:
     command += ["--security-opt", "no-new-privileges", "--pids-limit", "4096", "--user", f"{os.getuid()}:{os.getgid()}"]
     if program.memory_bytes:
         command += ["--memory", str(program.memory_bytes), "--memory-swap", str(program.memory_bytes)]
-    if program.cpus:
-        command += ["--cpus", str(program.cpus)]
     for key, value in _folders(places).items():
         command += ["--env", f"{key}={value}"]
     for folder, place in ((inputs, "/input:ro"), (outputs, "/output"), (program.bundle, "/bundle:ro")):
