@@ -20,11 +20,13 @@ from dicom_node.domain.destinations import Destination
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
 from dicom_node.inference import find_bundles, open_model
 from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
+from dicom_node.pipeline.committing import is_overdue as commit_is_overdue
 from dicom_node.pipeline.reporter import is_overdue
 from dicom_node.pipeline.running_node import LOCK
 from dicom_node.pipeline.sources import opened
 from dicom_node.scp.accelerator import accelerator
-from dicom_node.storage import Database, InstanceFiles, commitments
+from dicom_node.storage import Database, InstanceFiles, commitments, delivery_commitments
+from dicom_node.storage.circuits import read_circuits
 
 _GIVEN_UP_SHOWN_FOR = timedelta(days=30)
 
@@ -65,6 +67,7 @@ def examine(configuration: Configuration) -> list[Finding]:
         ("disk", _disk),
         ("database", _database),
         ("commitments", _commitments),
+        ("deliveries", _deliveries),
         ("models", _models),
     ]
     findings = [_run(name, configuration, check) for name, check in checks]
@@ -112,6 +115,26 @@ def _port(configuration: Configuration) -> str:
         return f"{port} is served by the running node"
     close_ports(open_ports(configuration))
     return f"{port} is free"
+
+
+def _deliveries(configuration: Configuration) -> str:
+    database = Database(configuration.node.database)
+    try:
+        with database.transaction() as session:
+            waiting, failed = delivery_commitments.unreported(session), delivery_commitments.given_up(session)
+    finally:
+        database.close()
+    now, overdue_after = datetime.now(UTC), configuration.node.delivery.commit_overdue
+    circuits = read_circuits(InstanceFiles(configuration.data_dir).run)
+    faults = [f"{name}: left alone after {c.failures} failures in a row: {c.reason}" for name, c in circuits.items()]
+    if overdue := [d for d in waiting if commit_is_overdue(d, now, overdue_after)]:
+        names = ", ".join(sorted({d.destination for d in overdue}))
+        faults.append(f"{len(overdue)} object(s) whose commitment is overdue at {names}")
+    if failed:
+        faults.append(f"{failed} delivery(ies) refused or given up")
+    if faults:
+        raise StorageError("; ".join(faults), hint="see `dicom-node deliveries list`; `deliveries retry JOB` sends again")
+    return f"none refused or given up, {len(waiting)} waiting for commitment"
 
 
 def _is_running(configuration: Configuration) -> bool:

@@ -19,7 +19,7 @@ from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
-from dicom_node.storage import Database, InstanceFiles, deliveries, queries
+from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
 app = typer.Typer(no_args_is_help=True, help="Model runs.")
 _WAITING = (JobState.QUEUED, JobState.DELIVERING)
@@ -88,7 +88,7 @@ def retry_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG) -> None:
     with database.transaction() as session:
         again = job.state is JobState.FAILED and bool(deliveries.of_job(session, job_id))
         if again:
-            deliveries.reopen(session, job_id, now)
+            delivery_operations.reopen(session, job_id, now)
         queue.settle(session, job_id, JobState.DELIVERING if again else JobState.QUEUED, "retried by an operator", now)
     ring(InstanceFiles(configuration.data_dir).run, "sender" if again else "worker")
     typer.echo(f"Job {job_id} is {'DELIVERING' if again else 'QUEUED'} again.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dicom_node.config.arrivals_schema import StowSection, WatchSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
@@ -17,6 +17,7 @@ from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
 from dicom_node.config.values import AeTitle, Duration, Name, OffPeakHours, Port, Size, TimeZone
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.durability import Durability
+from dicom_node.domain.jobs import CommitPolicy
 from dicom_node.domain.queue_order import QueueOrder, hours_from_text
 
 
@@ -51,12 +52,23 @@ class DestinationSection(Section):
     port: Port = Field(description="TCP port.")
     profile: Literal["generic-pacs"] = Field("generic-pacs", description="Which result objects it gets: generic-pacs is SR, SEG and SC.")
     timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
+    commit: CommitPolicy = Field(
+        CommitPolicy.OFF,
+        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed).",
+    )
     tls: ClientTlsSection | None = Field(None, description="TLS towards it; absent: plain DICOM.")
+
+    @field_validator("commit", mode="before")
+    @classmethod
+    def _read_off(cls, value: object) -> object:
+        """Take `off` for the word that it is: YAML reads it as false."""
+        return "off" if value is False else value
 
     def to_destination(self) -> Destination:
         """Return what deliveries use."""
         tls = self.tls.to_client() if self.tls else None
-        return Destination(self.name, self.ae_title, self.host, self.port, self.profile, self.timeout.total_seconds(), tls)
+        timeout_s = self.timeout.total_seconds()
+        return Destination(self.name, self.ae_title, self.host, self.port, self.profile, timeout_s, tls, self.commit)
 
 
 class WorkersSection(Section):
@@ -106,7 +118,18 @@ class DeliverySection(Section):
 
     retry_first: Duration = Field(timedelta(seconds=5), description="Wait after the first failed attempt.")
     retry_factor: float = Field(2.0, ge=1.0, le=10.0, description="Each further wait is this many times longer.")
-    retry_max: Duration = Field(timedelta(minutes=10), description="Longest wait between attempts; they never end by themselves.")
+    retry_max: Duration = Field(timedelta(minutes=10), description="Longest wait between attempts.")
+    max_attempts: int = Field(
+        0, ge=0, le=100_000, description="After so many failed attempts a delivery is given up (DEAD); 0 is no limit."
+    )
+    max_age: Duration = Field(timedelta(days=7), description="A delivery owed for longer is given up (DEAD) at its next failed attempt.")
+    breaker_failures: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="After so many failed associations in a row nothing is sent to a destination before it answers C-ECHO.",
+    )
+    commit_overdue: Duration = Field(timedelta(hours=1), description="A commitment not reported for so long is shown as overdue.")
 
 
 class ReportToSection(Section):

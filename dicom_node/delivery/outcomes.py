@@ -7,8 +7,31 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+NOT_SUPPORTED = 0x0122
+"""SOP class not supported: also noted when no presentation context was accepted."""
 _DUPLICATE = 0x0111
 _TRY_AGAIN = frozenset({0x0110, 0x0210, 0x0211, 0x0212, 0x0213})
+_LONGEST_COMMENT = 64
+_MEANINGS = {
+    0x0110: "processing failure",
+    _DUPLICATE: "the destination has this instance already",
+    0x0117: "invalid SOP instance",
+    NOT_SUPPORTED: "SOP class not supported",
+    0x0124: "not authorized: this node may not store there",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognized operation",
+    0x0212: "mistyped argument",
+    0x0213: "resource limitation",
+    0xB000: "stored, elements were coerced",
+    0xB006: "stored, elements were discarded",
+    0xB007: "stored, data set does not match SOP class",
+}
+_RANGES = (
+    (0xA700, 0xA7FF, "out of resources"),
+    (0xA900, 0xA9FF, "data set does not match SOP class"),
+    (0xB000, 0xBFFF, "stored with a warning"),
+    (0xC000, 0xCFFF, "cannot understand"),
+)
 
 
 class Verdict(StrEnum):
@@ -26,11 +49,13 @@ class Outcome:
     Attributes:
         status: C-STORE status, or None when no response came.
         reason: In words; no patient data.
+        comment: What the destination said with it, which may be about the patient: never logged.
     """
 
     verdict: Verdict
     status: int | None
     reason: str
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,26 @@ class Backoff:
         return timedelta(seconds=nominal * (0.75 + 0.25 * random.random()))  # noqa: S311 - jitter, no secret
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a delivery is given up.
+
+    Attributes:
+        max_attempts: 0 is no limit.
+    """
+
+    max_attempts: int
+    max_age: timedelta
+
+    def given_up(self, attempts: int, age: timedelta) -> str:
+        """Say why a delivery that failed so often and is owed for so long is given up; nothing while it is not."""
+        if self.max_attempts and attempts >= self.max_attempts:
+            return f"given up after {attempts} attempts"
+        if age >= self.max_age:
+            return f"given up after {age.total_seconds() / 3600:.1f} h and {attempts} attempts"
+        return ""
+
+
 def outcome_from_status(status: int, comment: str = "") -> Outcome:
     """Read a C-STORE response.
 
@@ -55,9 +100,15 @@ def outcome_from_status(status: int, comment: str = "") -> Outcome:
 
     Source: PS3.4 B.2.3, PS3.7 Annex C.
     """
-    words = f"status {status:04X}" + (f" {comment}" if comment else "")
+    comment, words = comment[:_LONGEST_COMMENT], words_for(status)
     if status == 0 or 0xB000 <= status <= 0xBFFF or status == _DUPLICATE:
-        return Outcome(Verdict.STORED, status, "" if status == 0 else words)
+        return Outcome(Verdict.STORED, status, "" if status == 0 else words, comment)
     if 0xA700 <= status <= 0xA7FF or status in _TRY_AGAIN:
-        return Outcome(Verdict.RETRY, status, words)
-    return Outcome(Verdict.REFUSED, status, words)
+        return Outcome(Verdict.RETRY, status, words, comment)
+    return Outcome(Verdict.REFUSED, status, words, comment)
+
+
+def words_for(status: int) -> str:
+    """Name a status by its code and its meaning."""
+    meaning = _MEANINGS.get(status) or next((words for low, high, words in _RANGES if low <= status <= high), "")
+    return f"status {status:04X}" + (f" ({meaning})" if meaning else "")

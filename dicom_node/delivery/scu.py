@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module at run time
 
-from dicom_node.delivery.outcomes import Outcome, Verdict, outcome_from_status
+from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
 from dicom_node.domain.destinations import Destination
 from dicom_node.errors import ConfigError, DeliveryError
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.tls import ClientContext, client_context
 
 _MAX_PDU = 131_072
+_NOT_READABLE = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)
 _REJECTED = {
     (1, 3): "calling AE title not recognised: register this node's AE title at the destination",
     (1, 7): "called AE title not recognised: check ae_title of the destination",
@@ -31,8 +33,15 @@ _REJECTED = {
 }
 
 
+class NoContextAcceptedError(DeliveryError):
+    """The destination answers, and takes nothing of what was proposed."""
+
+    retryable = False
+
+
 def configure_library() -> None:
-    """Keep data set elements out of pynetdicom's log."""
+    """Keep data set elements out of pynetdicom's log, and send files as they are, without decoding them."""
+    _config.STORE_SEND_CHUNKED_DATASET = True
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
     _config.LOG_HANDLER_LEVEL = "none"
@@ -62,38 +71,69 @@ def send(calling_ae_title: str, destination: Destination, paths: Sequence[Path],
         calling_ae_title: Our AE title.
         destination: Where to.
         paths: Files to send.
-        answered: Called with the index of the path and what came of it, as each response arrives.
+        answered: Called with the index of the path and what came of it, as each response arrives; first for files that cannot be read.
 
     Raises:
         DeliveryError: no association, or it ended; what was not `answered` was not stored as far as we know.
     """
-    kinds = [_kind_of(path) for path in paths]
-    proposed = [(sop_class, syntax) for sop_class, own in kinds for syntax in _syntaxes(own)]
+    kinds: dict[int, tuple[str, str]] = {}
+    for index, path in enumerate(paths):
+        try:
+            kinds[index] = _kind_of(path)
+        except DeliveryError as error:
+            answered(index, Outcome(Verdict.REFUSED, None, str(error)))
+    try:
+        _send_all(calling_ae_title, destination, paths, kinds, answered)
+    except NoContextAcceptedError:
+        for index, kind in kinds.items():
+            answered(index, _no_context(kind[0], destination))
+
+
+def _send_all(
+    calling_ae_title: str,
+    destination: Destination,
+    paths: Sequence[Path],
+    kinds: Mapping[int, tuple[str, str]],
+    answered: Callable[[int, Outcome], None],
+) -> None:
+    proposed = [(sop_class, syntax) for sop_class, own in kinds.values() for syntax in _syntaxes(own)]
+    if not proposed:
+        return
     with associated(calling_ae_title, destination, list(dict.fromkeys(proposed))) as association:
-        for index, path in enumerate(paths):
+        for done, (index, kind) in enumerate(kinds.items()):
             if not association.is_established:
-                raise DeliveryError(f"{destination.name}: association ended after {index} of {len(paths)} objects")
-            answered(index, _send_one(association, path, kinds[index], destination))
+                raise DeliveryError(f"{destination.name}: association ended after {done} of {len(kinds)} objects")
+            answered(index, _send_one(association, paths[index], kind, destination))
 
 
 def _send_one(association: Association, path: Path, kind: tuple[str, str], destination: Destination) -> Outcome:
     accepted = {str(cx.transfer_syntax[0]) for cx in association.accepted_contexts if cx.abstract_syntax == kind[0]}
     if not accepted:
-        return Outcome(Verdict.REFUSED, 0x0122, f"{destination.name} accepts no presentation context for SOP class {kind[0]}")
-    data_set = pydicom.dcmread(path)
-    if kind[1] not in accepted:
-        _to_syntax(data_set, accepted)
-    response = association.send_c_store(data_set)
+        return _no_context(kind[0], destination)
+    try:
+        response = association.send_c_store(path if kind[1] in accepted else _uncompressed(path))
+    except _NOT_READABLE as error:
+        if not association.is_established:
+            raise DeliveryError(f"{destination.name}: association ended while an object was sent") from error
+        reason = f"the object cannot be read, or not be re-encoded from {UID(kind[1]).name} to what is accepted ({type(error).__name__})"
+        return Outcome(Verdict.REFUSED, None, reason)
     if "Status" not in response:
         raise DeliveryError(f"{destination.name}: no response within {destination.timeout_s:g} s, or association aborted")
-    return outcome_from_status(response.Status, str(response.get("ErrorComment", ""))[:64])
+    return outcome_from_status(response.Status, str(response.get("ErrorComment", "")))
 
 
-def _to_syntax(data_set: pydicom.FileDataset, accepted: set[str]) -> None:
-    target = ExplicitVRLittleEndian if ExplicitVRLittleEndian in accepted else ImplicitVRLittleEndian
+def _no_context(sop_class_uid: str, destination: Destination) -> Outcome:
+    return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
+
+
+def _uncompressed(path: Path) -> pydicom.FileDataset:
+    """Make a data set one that the library itself can encode as Explicit or Implicit VR Little Endian, whichever was accepted."""
+    data_set = pydicom.dcmread(path)
     if data_set.file_meta.TransferSyntaxUID.is_compressed:
         data_set.decompress()
-    data_set.file_meta.TransferSyntaxUID = target
+    elif data_set.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data_set
 
 
 def _syntaxes(own: str) -> list[str]:
@@ -105,7 +145,8 @@ def _kind_of(path: Path) -> tuple[str, str]:
         meta = pydicom.filereader.read_file_meta_info(path)
         return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
     except (InvalidDicomError, AttributeError, OSError) as error:
-        raise DeliveryError(f"{path.name} is no DICOM Part 10 file", hint="only files with preamble and file meta can be sent") from error
+        hint = "only files with preamble and file meta can be sent"
+        raise DeliveryError(f"{path.name} is missing or no DICOM Part 10 file", hint=hint) from error
 
 
 @contextmanager
@@ -115,6 +156,7 @@ def associated(
     contexts: Sequence[tuple[str, str]],
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[EventHandlerType] = (),
 ) -> Iterator[Association]:
     """Open an association, and release it at the end.
 
@@ -123,9 +165,10 @@ def associated(
         destination: Whom to call.
         contexts: SOP class and transfer syntax of each presentation context.
         roles: Role selections to propose.
+        handlers: What is served on it.
 
     Raises:
-        DeliveryError: why there is none.
+        DeliveryError: why there is none; NoContextAcceptedError if only the contexts are at fault.
     """
     configure_library()
     ae = AE(ae_title=calling_ae_title)
@@ -138,10 +181,12 @@ def associated(
         ae_title=destination.ae_title,
         max_pdu=_MAX_PDU,
         ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, _disable_nagle), (evt.EVT_REQUESTED, _park)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _disable_nagle), (evt.EVT_REQUESTED, _park), *handlers],
         tls_args=(tls, destination.host) if tls else None,
     )
     if not association.is_established:
+        if association.rejected_contexts and not association.accepted_contexts:
+            raise NoContextAcceptedError(f"{destination.name}: no presentation context accepted")
         why = f"TLS: {tls.failure}" if tls and tls.failure else _why_not(association, destination)
         raise DeliveryError(f"{destination.name}: {why}")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dicom_node.domain.jobs import CommitPolicy
 from dicom_node.domain.tls import TlsClient
 
 
@@ -15,6 +16,7 @@ class Destination:
         profile: Name of the result profile, for example `generic-pacs`.
         timeout_s: Longest wait for a connection, an association or a response, seconds.
         tls: None sends in plain DICOM.
+        commit: Whether it is asked to confirm that it keeps what it accepted.
     """
 
     name: str
@@ -24,3 +26,4 @@ class Destination:
     profile: str
     timeout_s: float
     tls: TlsClient | None = None
+    commit: CommitPolicy = CommitPolicy.OFF

@@ -32,11 +32,29 @@ class JobStage(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """States of the delivery of one object to one destination."""
+    """States of the delivery of one object to one destination.
+
+    OWED will be tried by itself; HELD waits for an operator's release; SENT was accepted; COMMITTED is the destination's word that
+    it keeps it; REFUSED was answered for good; DEAD was given up after too many attempts or too long.
+    """
 
     OWED = "OWED"
+    HELD = "HELD"
     SENT = "SENT"
+    COMMITTED = "COMMITTED"
     REFUSED = "REFUSED"
+    DEAD = "DEAD"
+
+
+class CommitPolicy(StrEnum):
+    """Whether a destination is asked to confirm that it keeps what it accepted.
+
+    WAIT asks and shows the answer; REQUIRE also keeps the job DELIVERING until everything is committed.
+    """
+
+    OFF = "off"
+    WAIT = "wait"
+    REQUIRE = "require"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,7 @@ class StoredResult:
     Attributes:
         kind: SR, SEG or SC.
         number: Counts the objects of one kind from 1.
+        variant: Which need of destinations it answers, for example `sr:comp3d:en`; empty where all get the same.
     """
 
     kind: str
@@ -112,6 +131,7 @@ class StoredResult:
     sop_instance_uid: str
     series_instance_uid: str
     path: Path
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +139,45 @@ class Delivery:
     """One result object owed to one destination.
 
     Attributes:
+        state_at: Since when it is in its state.
+        owed_at: Since when it is owed; an operator's retry begins anew.
         status: Last C-STORE status, or None when no response came.
         reason: Last outcome in words; no patient data.
+        comment: What the destination said with the status.
+        went_as: What stood in for an object that the destination does not take; empty when the object itself went.
+        held_reason: Why it is HELD.
+        transaction_uid: Of the commitment that was asked for and is not answered, or was answered last.
+        commit_failures: How often the destination said that it does not keep the object.
     """
 
     id: int
     job_id: int
+    study_instance_uid: str
     destination: str
     result: StoredResult
     state: DeliveryState
+    state_at: datetime
+    owed_at: datetime
     attempt: int
     next_attempt_at: datetime
     status: int | None
     reason: str
+    comment: str
+    went_as: str
+    held_reason: str | None
     sent_at: datetime | None
+    commit_policy: CommitPolicy
+    transaction_uid: str | None
+    commit_asked_at: datetime | None
+    commit_failures: int
+    committed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """An attempt or a change of a delivery, written in the transaction that made the change."""
+
+    at: datetime
+    from_state: DeliveryState | None
+    to_state: DeliveryState
+    reason: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -11,33 +11,52 @@ from sqlmodel import Session
 
 from dicom_node.config import Configuration
 from dicom_node.delivery import scu
-from dicom_node.delivery.outcomes import Backoff, Outcome, Verdict
+from dicom_node.delivery.fallbacks import form_of, next_stand_in
+from dicom_node.delivery.outcomes import NOT_SUPPORTED, Backoff, Outcome, Patience, Verdict
 from dicom_node.domain.destinations import Destination
-from dicom_node.domain.jobs import Delivery, DeliveryState, JobState
-from dicom_node.errors import DeliveryError, DicomNodeError
+from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
+from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
-from dicom_node.storage import Database, deliveries
+from dicom_node.pipeline.circuits import Circuits
+from dicom_node.pipeline.committing import Committing
+from dicom_node.pipeline.settling import settle
+from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_commitments, delivery_operations
 
 _PARALLEL_DESTINATIONS = 8
 _STATES = {Verdict.STORED: DeliveryState.SENT, Verdict.RETRY: DeliveryState.OWED, Verdict.REFUSED: DeliveryState.REFUSED}
 
 
+def written_already(session: Session, delivery: Delivery) -> StoredResult | None:
+    """Choose, among what the job has written, the best object that may go instead of a refused one."""
+    return next_stand_in(delivery.result, delivery_operations.not_owed_to(session, delivery.job_id, delivery.destination))
+
+
 class Sender:
     """Sends to each destination in a thread of its own, so that a silent one does not hold up the others."""
 
-    def __init__(self, configuration: Configuration, database: Database, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        database: Database,
+        wake: Callable[[], None],
+        fallback: Callable[[Session, Delivery], StoredResult | None] = written_already,
+    ) -> None:
         """Start idle.
 
         Args:
             configuration: Destinations and back-off.
             database: State.
             wake: Called when a destination is through, from its thread.
+            fallback: Chooses what goes instead of an object whose SOP class or syntax a destination does not take.
         """
         self._configuration = configuration
         self._database = database
         self._wake = wake
+        self._fallback = fallback
         self._busy: set[str] = set()
+        self._circuits = Circuits(InstanceFiles(configuration.data_dir).run)
+        self._committing = Committing(configuration, database)
         self._pool = ThreadPoolExecutor(_PARALLEL_DESTINATIONS, thread_name_prefix="send")
         self._log: Logger = get_logger()
 
@@ -46,13 +65,15 @@ class Sender:
         self._configuration = configuration
 
     def start_due(self, now: datetime) -> None:
-        """Begin sending to every destination that is owed something and not busy."""
+        """Take commitment reports, and begin to send to every destination that is owed something, not busy and not left alone."""
+        self._committing.take_reports()
         with self._database.transaction() as session:
-            owed = deliveries.owed(session, now)
-        for name, group in groupby(owed, key=lambda d: d.destination):
-            if name not in self._busy and len(self._busy) < _PARALLEL_DESTINATIONS:
+            owed = _by_destination(deliveries.owed(session, now))
+            uncommitted = _by_destination(delivery_commitments.unasked(session, now))
+        for name in {**owed, **uncommitted}:
+            if name not in self._busy and len(self._busy) < _PARALLEL_DESTINATIONS and not self._circuits.is_open(name, now):
                 self._busy.add(name)
-                future = self._pool.submit(self._send_all, name, list(group))
+                future = self._pool.submit(self._serve, name, now)
                 future.add_done_callback(lambda done, name=name: self._through(name, done))  # type: ignore[misc]
 
     def next_due(self) -> datetime | None:
@@ -60,7 +81,8 @@ class Sender:
         if self._busy:
             return None
         with self._database.transaction() as session:
-            return deliveries.next_owed_at(session)
+            due = [*deliveries.next_owed_at(session).items(), *delivery_commitments.next_unasked_at(session).items()]
+        return min((self._circuits.not_before(name, moment) for name, moment in due), default=None)
 
     def close(self) -> None:
         """Wait for the sends under way; what was not begun stays owed."""
@@ -71,80 +93,112 @@ class Sender:
         error = None if done.cancelled() else done.exception()
         if error is not None:
             self._log.error("delivery_crashed", destination=name, error=type(error).__name__)
+            crash = DeliveryError(f"{name}: sending failed ({type(error).__name__})")
+            self._circuits.failed(name, crash, datetime.now(UTC), opens_after=1, backoff=self._backoff())
         self._wake()
 
-    def _send_all(self, name: str, owed: Sequence[Delivery]) -> None:
+    def _serve(self, name: str, now: datetime) -> None:
+        """Send what a destination is owed, study by study, then ask for commitment."""
+        with self._database.transaction() as session:
+            owed = _by_destination(deliveries.owed(session, now)).get(name, [])
         destination = self._configuration.destinations.get(name)
-        unreachable = "" if destination else f"no destination is named {name}: restore it in node.yaml, or cancel the delivery"
-        for job_id, group in groupby(owed, key=lambda d: d.job_id):
-            items = list(group)
-            if destination is not None and not unreachable:
-                unreachable = self._send_job(destination, job_id, items)
-            else:
-                self._postpone(items, unreachable)
-
-    def _send_job(self, destination: Destination, job_id: int, items: Sequence[Delivery]) -> str:
-        """Send one job's objects over one association; returns why the destination cannot be used any more, or nothing."""
+        if destination is None:
+            self._postpone(owed, f"no destination is named {name}: restore it in node.yaml, or cancel the delivery")
+            return
         answered: set[int] = set()
+        try:
+            if self._circuits.admit(self._configuration.ae_title, destination, now):
+                with self._database.transaction() as session:
+                    deliveries.hasten(session, name, datetime.now(UTC))
+            for _, group in groupby(owed, key=lambda d: d.study_instance_uid):
+                self._send_study(destination, list(group), answered)
+                self._circuits.succeeded(name)
+            self._commit(destination, now)
+        except DeliveryError as error:
+            opens_after = self._configuration.node.delivery.breaker_failures
+            self._circuits.failed(name, error, datetime.now(UTC), opens_after=opens_after, backoff=self._backoff())
+            self._postpone([d for d in owed if d.id not in answered], str(error))
+
+    def _send_study(self, destination: Destination, items: Sequence[Delivery], answered: set[int]) -> None:
+        """Send one study's objects over one association, and add those that were answered.
+
+        Raises:
+            DeliveryError: the destination cannot be used; what it did not answer is owed as before.
+        """
 
         def note(position: int, outcome: Outcome) -> None:
-            answered.add(position)
-            self._record(items[position], outcome)
+            answered.add(items[position].id)
+            self._record(items[position], outcome, destination)
 
-        try:
-            scu.send(self._configuration.ae_title, destination, [d.result.path for d in items], note)
-        except DicomNodeError as error:
-            self._postpone([d for position, d in enumerate(items) if position not in answered], str(error))
-            return str(error) if isinstance(error, DeliveryError) else ""
-        self._log.info("results_delivered", job=job_id, destination=destination.name, objects=len(items))
-        return ""
+        scu.send(self._configuration.ae_title, destination, [d.result.path for d in items], note)
+        jobs = sorted({d.job_id for d in items})
+        self._log.info("results_delivered", jobs=",".join(map(str, jobs)), destination=destination.name, objects=len(items))
 
-    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _commit(self, destination: Destination, now: datetime) -> None:
+        with self._database.transaction() as session:
+            sent = _by_destination(delivery_commitments.unasked(session, max(now, datetime.now(UTC)))).get(destination.name, [])
+        if sent:
+            again = datetime.now(UTC) + self._backoff().delay(max(d.attempt for d in sent))
+            self._committing.ask_for(self._configuration.ae_title, destination, sent, again)
+
+    def _record(self, delivery: Delivery, outcome: Outcome, destination: Destination) -> None:
         now = datetime.now(UTC)
         again = now + (self._backoff().delay(delivery.attempt + 1) if outcome.verdict is Verdict.RETRY else timedelta(0))
-        attempt = deliveries.Attempt(_STATES[outcome.verdict], outcome.status, outcome.reason, again)
+        state, reason = _STATES[outcome.verdict], outcome.reason
+        if state is DeliveryState.OWED:
+            state, reason = self._unless_given_up(delivery, reason, now)
+        attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, destination.commit)
         with self._database.transaction() as session:
             deliveries.record_attempt(session, delivery.id, attempt, now)
+            if outcome.status == NOT_SUPPORTED:
+                self._put_in_place(session, delivery, now)
             if outcome.verdict is not Verdict.STORED:
-                queue.note(session, delivery.job_id, f"{delivery.destination}: {outcome.reason}", again)
-            settled = _settle(session, delivery.job_id, now)
+                queue.note(session, delivery.job_id, f"{delivery.destination}: {reason}", again)
+            settled = settle(session, delivery.job_id, now)
         if settled is not None:
             self._log.info("job_settled", job=delivery.job_id, state=str(settled))
-        if outcome.verdict is not Verdict.STORED:
-            self._log.warning("delivery_not_stored", job=delivery.job_id, destination=delivery.destination, reason=outcome.reason)
+        if outcome.verdict is not Verdict.STORED or outcome.status:
+            stored = outcome.verdict is Verdict.STORED
+            event = "delivery_stored_with_warning" if stored else "delivery_not_stored"
+            self._log.warning(event, job=delivery.job_id, destination=delivery.destination, reason=reason)
+
+    def _put_in_place(self, session: Session, delivery: Delivery, now: datetime) -> None:
+        stand_in = self._fallback(session, delivery)
+        if stand_in is not None:
+            went_as = str(form_of(stand_in.sop_class_uid) or stand_in.kind)
+            delivery_operations.put_in_place(session, delivery, stand_in, went_as, now)
+
+    def _unless_given_up(self, delivery: Delivery, reason: str, now: datetime) -> tuple[DeliveryState, str]:
+        section = self._configuration.node.delivery
+        patience = Patience(section.max_attempts, section.max_age)
+        given_up = patience.given_up(delivery.attempt + 1, now - delivery.owed_at)
+        return (DeliveryState.DEAD, f"{given_up}: {reason}") if given_up else (DeliveryState.OWED, reason)
 
     def _postpone(self, items: Sequence[Delivery], reason: str) -> None:
+        """Note on what was not answered when it is tried again, or give it up."""
         if not items:
             return
         now = datetime.now(UTC)
         again = now + self._backoff().delay(min(d.attempt for d in items) + 1)
-        attempt = deliveries.Attempt(DeliveryState.OWED, None, reason, again)
+        dead = 0
         with self._database.transaction() as session:
             for item in items:
-                deliveries.record_attempt(session, item.id, attempt, now)
-            queue.note(session, items[0].job_id, reason, again)
-        self._log.warning(
-            "delivery_postponed",
-            job=items[0].job_id,
-            destination=items[0].destination,
-            objects=len(items),
-            reason=reason,
-            next_attempt=again.isoformat(timespec="seconds"),
-        )
+                state, words = self._unless_given_up(item, reason, now)
+                dead += state is DeliveryState.DEAD
+                deliveries.record_attempt(session, item.id, deliveries.Attempt(state, None, words, again), now)
+            for job_id in {d.job_id for d in items}:
+                queue.note(session, job_id, reason, again)
+                settle(session, job_id, now)
+        about = {"jobs": ",".join(map(str, sorted({d.job_id for d in items}))), "destination": items[0].destination, "objects": len(items)}
+        if dead:
+            self._log.error("delivery_given_up", **about, given_up=dead, reason=reason)
+        else:
+            self._log.warning("delivery_postponed", **about, reason=reason, next_attempt=again.isoformat(timespec="seconds"))
 
     def _backoff(self) -> Backoff:
         section = self._configuration.node.delivery
         return Backoff(section.retry_first, section.retry_factor, section.retry_max)
 
 
-def _settle(session: Session, job_id: int, now: datetime) -> JobState | None:
-    """End the job in the transaction that records its last answer; None while something is owed."""
-    job = queue.get(session, job_id)
-    states = [d.state for d in deliveries.of_job(session, job_id)]
-    if job is None or job.state is not JobState.DELIVERING or DeliveryState.OWED in states:
-        return None
-    refused = states.count(DeliveryState.REFUSED)
-    to = JobState.FAILED if refused else JobState.DONE
-    reason = f"{refused} of {len(states)} deliveries refused: {job.reason}" if refused else "delivered"
-    queue.settle(session, job_id, to, reason, now)
-    return to
+def _by_destination(found: Iterable[Delivery]) -> dict[str, list[Delivery]]:
+    return {name: list(group) for name, group in groupby(found, key=lambda d: d.destination)}

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import literal, or_
+from sqlalchemy import ColumnElement, literal, or_
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
-from dicom_node.domain.jobs import Delivery, DeliveryState, Job, StoredResult
+from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryEvent, DeliveryState, Job, StoredResult
 from dicom_node.domain.results import Predecessor
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, JobRow, ResultRow
+
+ACCEPTED = (DeliveryState.SENT, DeliveryState.COMMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,17 @@ class Attempt:
 
     Attributes:
         status: C-STORE status, or None without a response.
-        next_attempt_at: When to try again; read only while the state stays OWED.
+        next_attempt_at: When to try again; read only while the state stays OWED, or is SENT and to be committed.
+        comment: Of the destination.
+        commit: Read only when the state is SENT.
     """
 
     state: DeliveryState
     status: int | None
     reason: str
     next_attempt_at: datetime
+    comment: str = ""
+    commit: CommitPolicy = CommitPolicy.OFF
 
 
 def record_results(session: Session, job_id: int, results: Sequence[StoredResult], destinations: Sequence[str], now: datetime) -> None:
@@ -42,6 +48,7 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
             sop_instance_uid=result.sop_instance_uid,
             series_instance_uid=result.series_instance_uid,
             path=str(result.path),
+            variant=result.variant,
         )
         session.add(row)
         session.flush()
@@ -92,92 +99,127 @@ def earlier_reports(session: Session, job: Job) -> tuple[Predecessor, ...]:
 
 
 def owed(session: Session, now: datetime) -> list[Delivery]:
-    """List the deliveries whose time has come, by destination and job."""
+    """List the deliveries whose time has come, by destination and study."""
+    return some(session, DeliveryRow.state == DeliveryState.OWED, col(DeliveryRow.next_attempt_at) <= now)
+
+
+def some(session: Session, *conditions: ColumnElement[bool] | bool) -> list[Delivery]:
+    """List the deliveries that meet conditions on their row, by destination and study."""
+    order = col(DeliveryRow.destination), col(JobRow.study_instance_uid), col(DeliveryRow.id)
+    return [_delivery(*found) for found in session.exec(_with_result().where(*conditions).order_by(*order))]
+
+
+def next_owed_at(session: Session) -> dict[str, datetime]:
+    """Say when the next delivery to each destination is due; nothing for one that is owed nothing."""
     statement = (
-        _with_result()
-        .where(DeliveryRow.state == DeliveryState.OWED, col(DeliveryRow.next_attempt_at) <= now)
-        .order_by(col(DeliveryRow.destination), col(DeliveryRow.job_id), col(DeliveryRow.id))
+        select(DeliveryRow.destination, func.min(DeliveryRow.next_attempt_at))
+        .where(DeliveryRow.state == DeliveryState.OWED)
+        .group_by(DeliveryRow.destination)
     )
-    return [_delivery(row, result) for row, result in session.exec(statement)]
+    return dict(session.exec(statement).all())
 
 
-def next_owed_at(session: Session) -> datetime | None:
-    """Say when the next delivery is due; None if nothing is owed."""
-    return session.exec(select(func.min(DeliveryRow.next_attempt_at)).where(DeliveryRow.state == DeliveryState.OWED)).one()
+def hasten(session: Session, destination: str, now: datetime) -> None:
+    """Make due at once what is owed to a destination that answers again."""
+    for row in session.exec(select(DeliveryRow).where(DeliveryRow.destination == destination, DeliveryRow.state == DeliveryState.OWED)):
+        row.next_attempt_at = min(row.next_attempt_at, now)
 
 
 def record_attempt(session: Session, delivery_id: int, attempt: Attempt, now: datetime) -> None:
-    """Write what an attempt came to, with its event."""
+    """Write what an attempt came to, with its event; what an operator holds meanwhile stays held unless it was accepted."""
     row = session.get_one(DeliveryRow, delivery_id)
-    session.add(
-        DeliveryEventRow(
-            delivery_id=delivery_id,
-            at=now,
-            from_state=row.state,
-            to_state=attempt.state,
-            reason=attempt.reason or f"status {attempt.status or 0:04X}",
-        )
-    )
-    row.state, row.status, row.reason = attempt.state, attempt.status, attempt.reason
+    held = row.state == DeliveryState.HELD and attempt.state == DeliveryState.OWED
+    change(session, row, DeliveryState.HELD if held else attempt.state, attempt.reason or f"status {attempt.status or 0:04X}", now)
+    row.status, row.reason, row.comment = attempt.status, attempt.reason, attempt.comment
     row.attempt += 1
     row.next_attempt_at = attempt.next_attempt_at
     if attempt.state == DeliveryState.SENT:
-        row.sent_at = now
+        row.sent_at, row.commit_policy = now, attempt.commit
 
 
-def reopen(session: Session, job_id: int, now: datetime) -> int:
-    """Owe a job's refused deliveries once more, and make the waiting ones due; returns how many."""
-    rows = session.exec(select(DeliveryRow).where(DeliveryRow.job_id == job_id, DeliveryRow.state != DeliveryState.SENT)).all()
-    for row in rows:
-        session.add(
-            DeliveryEventRow(
-                delivery_id=row.id or 0, at=now, from_state=row.state, to_state=DeliveryState.OWED, reason="retried by an operator"
-            )
-        )
-        row.state, row.next_attempt_at = DeliveryState.OWED, now
-    return len(rows)
+def change(session: Session, row: DeliveryRow, to: DeliveryState, reason: str, now: datetime) -> None:
+    """Bring a delivery into a state, with its event; what belongs to the state that it leaves is cleared."""
+    session.add(DeliveryEventRow(delivery_id=row.id or 0, at=now, from_state=row.state, to_state=to, reason=reason))
+    if row.state != to:
+        row.state, row.state_at = to, now
+    if to != DeliveryState.HELD:
+        row.held_reason = None
+    if to not in ACCEPTED:
+        row.sent_at = None
 
 
 def of_job(session: Session, job_id: int) -> list[Delivery]:
     """List a job's deliveries."""
     statement = _with_result().where(DeliveryRow.job_id == job_id).order_by(col(DeliveryRow.id))
-    return [_delivery(row, result) for row, result in session.exec(statement)]
+    return [_delivery(*found) for found in session.exec(statement)]
 
 
 def recent(session: Session, limit: int) -> list[Delivery]:
     """List the newest deliveries."""
     statement = _with_result().order_by(col(DeliveryRow.id).desc()).limit(limit)
-    return [_delivery(row, result) for row, result in session.exec(statement)]
+    return [_delivery(*found) for found in session.exec(statement)]
 
 
-def _with_result() -> Select[DeliveryRow, ResultRow]:
-    return select(DeliveryRow, ResultRow).join(ResultRow, col(ResultRow.id) == col(DeliveryRow.result_id))
+def get(session: Session, delivery_id: int) -> Delivery | None:
+    """Read one delivery."""
+    found = session.exec(_with_result().where(DeliveryRow.id == delivery_id)).first()
+    return None if found is None else _delivery(*found)
 
 
-def _delivery(row: DeliveryRow, result: ResultRow) -> Delivery:
+def events(session: Session, delivery_id: int) -> list[DeliveryEvent]:
+    """List the history of a delivery."""
+    rows = session.exec(select(DeliveryEventRow).where(DeliveryEventRow.delivery_id == delivery_id).order_by(col(DeliveryEventRow.id)))
+    return [DeliveryEvent(e.at, DeliveryState(e.from_state) if e.from_state else None, DeliveryState(e.to_state), e.reason) for e in rows]
+
+
+def _with_result() -> Select[DeliveryRow, ResultRow, str]:
+    return (
+        select(DeliveryRow, ResultRow, JobRow.study_instance_uid)
+        .join(ResultRow, col(ResultRow.id) == col(DeliveryRow.result_id))
+        .join(JobRow, col(JobRow.id) == col(DeliveryRow.job_id))
+    )
+
+
+def _delivery(row: DeliveryRow, result: ResultRow, study_instance_uid: str) -> Delivery:
     return Delivery(
         id=row.id or 0,
         job_id=row.job_id,
+        study_instance_uid=study_instance_uid,
         destination=row.destination,
         result=_stored(result),
         state=DeliveryState(row.state),
+        state_at=row.state_at,
+        owed_at=row.owed_at,
         attempt=row.attempt,
         next_attempt_at=row.next_attempt_at,
         status=row.status,
         reason=row.reason,
+        comment=row.comment,
+        went_as=row.went_as,
+        held_reason=row.held_reason,
         sent_at=row.sent_at,
+        commit_policy=CommitPolicy(row.commit_policy),
+        transaction_uid=row.transaction_uid,
+        commit_asked_at=row.commit_asked_at,
+        commit_failures=row.commit_failures,
+        committed_at=row.committed_at,
     )
 
 
 def _stored(result: ResultRow) -> StoredResult:
-    return StoredResult(
-        result.kind, result.number, result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid, Path(result.path)
-    )
+    uids = result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid
+    return StoredResult(result.kind, result.number, *uids, Path(result.path), result.variant)
 
 
 def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
     delivery = DeliveryRow(
-        job_id=result.job_id, result_id=result.id or 0, destination=destination, state=DeliveryState.OWED, next_attempt_at=now
+        job_id=result.job_id,
+        result_id=result.id or 0,
+        destination=destination,
+        state=DeliveryState.OWED,
+        state_at=now,
+        owed_at=now,
+        next_attempt_at=now,
     )
     session.add(delivery)
     session.flush()

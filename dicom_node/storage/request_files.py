@@ -11,19 +11,21 @@ from typing import Any
 from dicom_node.domain.availability import Availability, AvailabilityNotice, AvailableInstance
 from dicom_node.domain.commitments import CommitmentRequest, CommitmentResult, FailureReason, InstanceReference
 from dicom_node.domain.instances import AssociationPeer
+from dicom_node.domain.reports import CommitmentReport
 from dicom_node.errors import DamagedFileError
 from dicom_node.storage.report_files import ReportFiles
 from dicom_node.storage.spool import Spool
 
 
 class RequestFolders:
-    """Where DIMSE-N requests wait: `commitment/` and `availability/` below data_dir."""
+    """Where DIMSE-N requests wait: `commitment/`, `availability/` and `commitment-reports/` below data_dir."""
 
     def __init__(self, data_dir: Path) -> None:
         """Name the folders; `prepare` creates them."""
         self.commitments = Spool(data_dir / "commitment")
         self.reports = ReportFiles(data_dir / "commitment")
         self.notices = Spool(data_dir / "availability")
+        self.answers = AnswerFolder(data_dir / "commitment-reports")
 
     def prepare(self) -> None:
         """Create the folders.
@@ -34,6 +36,40 @@ class RequestFolders:
         self.commitments.prepare()
         self.reports.prepare()
         self.notices.prepare()
+        self.answers.prepare()
+
+
+class AnswerFolder:
+    """Reports about commitments that this node asked for, from the receivers that take them to the sender that asked.
+
+    A receiver takes only what is in `asked/`, by Transaction UID.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folders; `prepare` creates them."""
+        self.reports = Spool(folder)
+        self._asked = folder / "asked"
+
+    def prepare(self) -> None:
+        """Create the folders.
+
+        Raises:
+            StorageError: data_dir is not writable.
+        """
+        self.reports.prepare()
+        self._asked.mkdir(mode=0o700, exist_ok=True)
+
+    def expect(self, transaction_uid: str) -> None:
+        """Let receivers take the report of a transaction; before it is asked for."""
+        (self._asked / transaction_uid).touch(mode=0o600)
+
+    def expects(self, transaction_uid: str) -> bool:
+        """Say whether this node asked for a transaction and has no report yet."""
+        return (self._asked / transaction_uid).exists()
+
+    def forget(self, transaction_uid: str) -> None:
+        """Take no report of a transaction any more."""
+        (self._asked / transaction_uid).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +141,25 @@ def load_result(text: str) -> CommitmentResult:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("answer") from error
+
+
+def dump_report(report: CommitmentReport) -> str:
+    """Write a report."""
+    return json.dumps({"transaction_uid": report.transaction_uid, "committed": sorted(report.committed), "failed": dict(report.failed)})
+
+
+def load_report(path: Path) -> CommitmentReport:
+    """Read a report.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    content = _content(path.read_bytes(), path.name)
+    try:
+        failed = {str(uid): int(reason) for uid, reason in content["failed"].items()}
+        return CommitmentReport(content["transaction_uid"], frozenset(content["committed"]), failed)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path.name) from error
 
 
 def dump_outcome(outcome: ReportOutcome) -> str:

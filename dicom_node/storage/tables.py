@@ -10,7 +10,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-from dicom_node.domain.jobs import DeliveryState, JobState
+from dicom_node.domain.jobs import CommitPolicy, DeliveryState, JobState
 from dicom_node.domain.rules import Priority
 from dicom_node.domain.studies import StudyState
 
@@ -45,8 +45,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-def _one_of(column: str, states: type[StudyState] | type[JobState] | type[DeliveryState] | type[Priority]) -> str:
+def _one_of(column: str, states: type[StudyState] | type[JobState] | type[DeliveryState] | type[CommitPolicy] | type[Priority]) -> str:
     return f"{column} IN ({', '.join(repr(str(s)) for s in states)})"
+
+
+_UNCOMMITTED = text("state = 'SENT' AND commit_policy <> 'off'")
 
 
 class StudyRow(SQLModel, table=True):
@@ -242,10 +245,10 @@ class QueueTurnRow(SQLModel, table=True):
 
 
 class ResultRow(SQLModel, table=True):
-    """A result object on disk."""
+    """A result object on disk; `variant` tells apart what destinations of different profiles get of the same kind and number."""
 
     __tablename__ = "result"
-    __table_args__ = (UniqueConstraint("job_id", "kind", "number", name="result_once"),)
+    __table_args__ = (UniqueConstraint("job_id", "kind", "number", "variant", name="result_once"),)
 
     id: int | None = Field(default=None, primary_key=True)
     job_id: int = Field(foreign_key="job.id")
@@ -255,20 +258,28 @@ class ResultRow(SQLModel, table=True):
     sop_instance_uid: str = Field(unique=True)
     series_instance_uid: str
     path: str
+    variant: str = ""
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One object owed to one destination."""
+    """One object owed to one destination; `result_id` is what was owed, or the stand-in that went instead and `went_as` names."""
 
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("result_id", "destination", name="delivery_once"),
         CheckConstraint(_one_of("state", DeliveryState), name="delivery_state_known"),
-        CheckConstraint("(state = 'SENT') = (sent_at IS NOT NULL)", name="delivery_sent_has_time"),
+        CheckConstraint("(state IN ('SENT', 'COMMITTED')) = (sent_at IS NOT NULL)", name="delivery_sent_has_time"),
         CheckConstraint(
-            "state <> 'SENT' OR status = 0 OR status = 273 OR (status >= 45056 AND status < 49152)", name="delivery_sent_was_accepted"
+            "state NOT IN ('SENT', 'COMMITTED') OR status = 0 OR status = 273 OR (status >= 45056 AND status < 49152)",
+            name="delivery_sent_was_accepted",
         ),
+        CheckConstraint("(state = 'COMMITTED') = (committed_at IS NOT NULL)", name="delivery_committed_has_time"),
+        CheckConstraint("(state = 'HELD') = (held_reason IS NOT NULL)", name="delivery_held_has_reason"),
+        CheckConstraint(_one_of("commit_policy", CommitPolicy), name="delivery_commit_known"),
+        CheckConstraint("(transaction_uid IS NULL) = (commit_asked_at IS NULL)", name="delivery_commitment_has_time"),
+        CheckConstraint("attempt >= 0 AND commit_failures >= 0", name="delivery_counts"),
         Index("delivery_owed", "next_attempt_at", sqlite_where=text("state = 'OWED'"), postgresql_where=text("state = 'OWED'")),
+        Index("delivery_uncommitted", "next_attempt_at", sqlite_where=_UNCOMMITTED, postgresql_where=_UNCOMMITTED),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -276,11 +287,21 @@ class DeliveryRow(SQLModel, table=True):
     result_id: int = Field(foreign_key="result.id")
     destination: str
     state: str
+    state_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    owed_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     attempt: int = 0
     next_attempt_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     status: int | None = None
     reason: str = ""
+    comment: str = ""
+    went_as: str = ""
+    held_reason: str | None = None
     sent_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    commit_policy: str = CommitPolicy.OFF
+    transaction_uid: str | None = Field(default=None, max_length=64, index=True)
+    commit_asked_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    commit_failures: int = 0
+    committed_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
 
 
 class DeliveryEventRow(SQLModel, table=True):

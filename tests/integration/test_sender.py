@@ -18,7 +18,7 @@ from dicom_node.domain.jobs import DeliveryState, JobKey, JobState, StoredResult
 from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.jobs import queue
 from dicom_node.pipeline.sender import Sender
-from dicom_node.storage import Database, deliveries
+from dicom_node.storage import Database, deliveries, delivery_operations
 from tests.conftest import free_port
 from tests.phantoms import chest_series, write
 from tests.unit.test_config import NODE, load
@@ -153,7 +153,7 @@ def test_refused_deliveries_can_be_retried_by_a_person(house: House, archive: Ar
     house.turn()
     now = datetime.now(UTC)
     with house.database.transaction() as session:
-        assert deliveries.reopen(session, house.job_id, now) == 3
+        assert delivery_operations.reopen(session, house.job_id, now) == 3
         queue.settle(session, house.job_id, JobState.DELIVERING, "retried", now)
     archive.answers = [0x0000]
     house.turn()

@@ -26,6 +26,10 @@ DELIVERY = (
     "INSERT INTO delivery (id, job_id, result_id, destination, state, attempt, next_attempt_at, reason)"
     " VALUES (1, 1, 1, 'pacs', 'OWED', 0, '2024-01-01', '')"
 )
+NEW_RESULT = RESULT.replace("path)", "path, variant)").replace("'p')", "'p', '')")
+NEW_DELIVERY = DELIVERY.replace("reason)", "reason, state_at, owed_at, comment, went_as, commit_policy, commit_failures)").replace(
+    "'')", "'', '2024-01-01', '2024-01-01', '', '', 'off', 0)"
+)
 COMMITMENT = (
     "INSERT INTO commitment (id, transaction_uid, calling_ae_title, called_ae_title, address, state, requested_at, wanted, failed, attempt,"
     " next_attempt_at, reason) VALUES (1, '1.7', 'A', 'B', 'c', 'REQUESTED', '2024-01-01', 1, 0, 0, '2024-01-01', '')"
@@ -71,6 +75,15 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
         "UPDATE job SET priority = 'soon'",
         "UPDATE delivery SET state = 'SENT'",
         "UPDATE delivery SET state = 'SENT', sent_at = '2024-01-01', status = 49152",
+        "UPDATE delivery SET state = 'LOST'",
+        "UPDATE delivery SET state = 'COMMITTED', sent_at = '2024-01-01', status = 0",
+        "UPDATE delivery SET state = 'COMMITTED', committed_at = '2024-01-01', status = 0",
+        "UPDATE delivery SET state = 'SENT', sent_at = '2024-01-01', status = 0, committed_at = '2024-01-01'",
+        "UPDATE delivery SET state = 'HELD'",
+        "UPDATE delivery SET held_reason = 'why'",
+        "UPDATE delivery SET commit_policy = 'maybe'",
+        "UPDATE delivery SET transaction_uid = '1.2'",
+        NEW_RESULT.replace("VALUES (1, ", "VALUES (2, ").replace("'1.9'", "'1.10'"),
         "UPDATE commitment SET state = 'LOST'",
         "UPDATE commitment SET state = 'VERIFIED'",
         "UPDATE commitment SET reported_at = '2024-01-01'",
@@ -98,8 +111,8 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
                 " '2024-01-01')"
             )
         )
-        session.connection().execute(text(RESULT))
-        session.connection().execute(text(DELIVERY))
+        session.connection().execute(text(NEW_RESULT))
+        session.connection().execute(text(NEW_DELIVERY))
         session.connection().execute(text(COMMITMENT))
         session.connection().execute(text(FETCH))
     with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
@@ -163,6 +176,8 @@ def test_rows_that_others_refer_to_outlast_every_change_of_their_tables(tmp_path
             session.connection().execute(text(f"SELECT count(*) FROM {table}")).scalar() for table in ("instance", "result", "delivery")
         ]
         assert counts == [1, 1, 1]
+        times = session.connection().execute(text("SELECT owed_at, state_at, commit_policy, comment FROM delivery")).one()
+        assert times == ("2024-01-01", "2024-01-01", "off", "")  # without an event as old as its next attempt
         assert session.connection().execute(text("PRAGMA foreign_keys")).scalar() == 1
     database.close()
 

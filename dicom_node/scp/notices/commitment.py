@@ -21,6 +21,7 @@ from dicom_node.errors import RequestError
 from dicom_node.ops.logs import get_logger
 from dicom_node.scp.notices import requests
 from dicom_node.scp.notices.availability import accept_notice
+from dicom_node.scp.notices.commitment_report import accept_report
 from dicom_node.scp.notices.open_report import OpenReports
 from dicom_node.scp.notices.requests import Answer, RequestDesk
 from dicom_node.scp.origin import origin_of
@@ -32,10 +33,10 @@ _ACTION_TYPE = 1
 def commitment_contexts() -> list[PresentationContext]:
     """List what the handlers of this module serve: Storage Commitment Push Model and Instance Availability Notification.
 
-    The requestor of a commitment is its SCU. One that proposes to be the SCP would report a commitment of this node.
+    The requestor of a commitment is its SCU. One that proposes to be the SCP reports a commitment that this node asked for.
     """
     commitment = build_context(STORAGE_COMMITMENT)
-    commitment.scu_role, commitment.scp_role = True, False
+    commitment.scu_role, commitment.scp_role = True, True
     return [commitment, build_context(INSTANCE_AVAILABILITY_NOTIFICATION)]
 
 
@@ -48,9 +49,13 @@ def commitment_handlers(desk: RequestDesk) -> list[EventHandlerType]:
     def create(event: evt.Event) -> Answer:
         return accept_notice(event, desk)
 
+    def report(event: evt.Event) -> Answer:
+        return accept_report(event, desk)
+
     return [
         (evt.EVT_N_ACTION, requests.answered("commitment", action)),
         (evt.EVT_N_CREATE, requests.answered("availability", create)),
+        (evt.EVT_N_EVENT_REPORT, requests.answered("commitment_report", report)),
     ]
 
 

@@ -64,7 +64,7 @@ class RequestDesk:
         self.settings = settings
         self._files = files
         folders.prepare()
-        for spool in (folders.commitments, folders.notices):
+        for spool in (folders.commitments, folders.notices, folders.answers.reports):
             spool.discard_partials(settings.owner)
 
     def check_space(self) -> None:

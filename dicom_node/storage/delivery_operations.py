@@ -1,0 +1,70 @@
+"""What a person does with deliveries: retry, hold, release; and what a destination's refusal does: another object goes instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
+from dicom_node.storage.deliveries import ACCEPTED, change, results_of
+from dicom_node.storage.tables import DeliveryRow, ResultRow
+
+
+def unaccepted(session: Session, job_id: int, destination: str = "") -> Sequence[DeliveryRow]:
+    """List the rows of a job that no destination has accepted; of one destination if it is named."""
+    statement = select(DeliveryRow).where(DeliveryRow.job_id == job_id, col(DeliveryRow.state).not_in(ACCEPTED))
+    return session.exec(statement.where(DeliveryRow.destination == destination) if destination else statement).all()
+
+
+def reopen(session: Session, job_id: int, now: datetime) -> int:
+    """Owe a job's refused, dead and held deliveries once more, as if for the first time, and make the waiting ones due.
+
+    What was accepted and is not committed is not sent again: its commitment is asked for again.
+    """
+    rows = unaccepted(session, job_id)
+    for row in rows:
+        change(session, row, DeliveryState.OWED, "retried by an operator", now)
+        row.owed_at, row.next_attempt_at, row.attempt, row.commit_failures = now, now, 0, 0
+        row.transaction_uid = row.commit_asked_at = None
+    asked = select(DeliveryRow).where(DeliveryRow.job_id == job_id, DeliveryRow.state == DeliveryState.SENT)
+    uncommitted = session.exec(asked.where(col(DeliveryRow.transaction_uid).is_not(None))).all()
+    for row in uncommitted:
+        row.transaction_uid = row.commit_asked_at = None
+        row.next_attempt_at = now
+        change(session, row, DeliveryState.SENT, "commitment asked for again by an operator", now)
+    return len(rows) + len(uncommitted)
+
+
+def hold(session: Session, job_id: int, destination: str, reason: str, now: datetime) -> int:
+    """Keep what a job owes from being sent, until `release`; returns how many deliveries."""
+    rows = [row for row in unaccepted(session, job_id, destination) if row.state == DeliveryState.OWED]
+    for row in rows:
+        change(session, row, DeliveryState.HELD, f"held by an operator: {reason}", now)
+        row.held_reason = reason
+    return len(rows)
+
+
+def release(session: Session, job_id: int, destination: str, now: datetime) -> int:
+    """Owe again what was held; returns how many deliveries."""
+    rows = [row for row in unaccepted(session, job_id, destination) if row.state == DeliveryState.HELD]
+    for row in rows:
+        change(session, row, DeliveryState.OWED, "released by an operator", now)
+        row.owed_at = row.next_attempt_at = now
+    return len(rows)
+
+
+def not_owed_to(session: Session, job_id: int, destination: str) -> list[StoredResult]:
+    """List the objects of a job that a destination was never owed."""
+    owed = select(ResultRow.sop_instance_uid).join(DeliveryRow, col(DeliveryRow.result_id) == col(ResultRow.id))
+    known = set(session.exec(owed.where(DeliveryRow.job_id == job_id, DeliveryRow.destination == destination)))
+    return [r for r in results_of(session, job_id) if r.sop_instance_uid not in known]
+
+
+def put_in_place(session: Session, delivery: Delivery, stand_in: StoredResult, went_as: str, now: datetime) -> None:
+    """Owe another object of the same job in place of one that the destination does not take."""
+    row = session.get_one(DeliveryRow, delivery.id)
+    result = session.exec(select(ResultRow).where(ResultRow.sop_instance_uid == stand_in.sop_instance_uid)).one()
+    row.result_id, row.went_as, row.next_attempt_at = result.id or 0, went_as, now
+    change(session, row, DeliveryState.OWED, f"{delivery.result.kind} {delivery.result.number} is not taken: {went_as} goes instead", now)
