@@ -118,13 +118,14 @@ def _port(configuration: Configuration) -> str:
 
 
 def _deliveries(configuration: Configuration) -> str:
+    now = datetime.now(UTC)
     database = Database(configuration.node.database)
     try:
         with database.transaction() as session:
-            waiting, failed = delivery_commitments.unreported(session), delivery_commitments.given_up(session)
+            waiting, failed = delivery_commitments.unreported(session), delivery_commitments.given_up(session, now - _GIVEN_UP_SHOWN_FOR)
     finally:
         database.close()
-    now, overdue_after = datetime.now(UTC), configuration.node.delivery.commit_overdue
+    overdue_after = configuration.node.delivery.commit_overdue
     circuits = read_circuits(InstanceFiles(configuration.data_dir).run)
     faults = [f"{name}: left alone after {c.failures} failures in a row: {c.reason}" for name, c in circuits.items()]
     if overdue := [d for d in waiting if commit_is_overdue(d, now, overdue_after)]:

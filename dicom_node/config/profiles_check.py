@@ -15,6 +15,7 @@ def check_profiles(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
     """Find what the sections alone cannot see.
 
     Args:
+        node: With all its sections.
         source: The file it came from.
     """
     names = list(dict.fromkeys((*PRESETS, *(p.name for p in node.profiles))))

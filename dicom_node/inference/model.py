@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from typing import ClassVar, final
 
@@ -24,10 +25,12 @@ class ModelInput:
     Attributes:
         images: Not to be modified.
         attributes: Header of the first instance, by keyword.
+        files: The Part 10 files that the images came from, for programs that want them; empty if they came otherwise.
     """
 
     images: Images
     attributes: Attributes
+    files: tuple[Path, ...] = ()
 
 
 Inputs = Mapping[str, ModelInput]

@@ -9,8 +9,11 @@ from typing import cast
 from dicom_node.errors import ModelError
 from dicom_node.inference.backends import Network, NetworkFormat, SessionOptions, open_session
 from dicom_node.inference.bundle import ModelBundle
+from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.declared import DeclaredModel
 from dicom_node.inference.model import Model
+from dicom_node.inference.models.command import CommandModel
+from dicom_node.inference.models.monai_bundle import MonaiModel
 from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
 
@@ -25,7 +28,11 @@ def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
     Raises:
         ModelError: the bundle names unknown Python steps, or declared steps do not fit the network.
     """
-    python = bundle.manifest.steps.python
+    form, python = bundle.manifest.network.format, bundle.manifest.steps.python
+    if form is FileFormat.COMMAND:
+        return CommandModel(bundle)
+    if form is FileFormat.MONAI and python is None:
+        return MonaiModel(bundle)
     if python is None:
         if not sessions:
             raise ModelError(f"{bundle.folder}: there is neither a network nor Python steps")
@@ -41,7 +48,7 @@ def networks_of(bundle: ModelBundle) -> dict[str, Network]:
         ModelError: the files are no networks that an engine reads.
     """
     section = bundle.manifest.network
-    if section.file is None:
+    if section.file is None or section.format is FileFormat.MONAI:
         return {}
     if section.format.value not in set(NetworkFormat):
         raise ModelError(f"{bundle.folder}: a network of format {section.format} runs on no engine of this node")

@@ -20,7 +20,7 @@ from dicom_node.inference.gate.subject import Engine, Subject, subject_of
 from dicom_node.inference.gate.verification import Gate, verify
 from dicom_node.inference.model import Model, ModelInput
 from dicom_node.inference.network import BuildProgress
-from dicom_node.inference.pixels import GeometryPolicy, images_from_instances, read_instances
+from dicom_node.inference.pixels import GeometryPolicy, files_of, images_from_instances, read_instances
 from dicom_node.pipeline.headers import header_attributes
 
 
@@ -144,7 +144,7 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
     """
     instances = read_instances(sorted(path for path in folder.rglob("*") if path.is_file()))
     read = images_from_instances(slot.kind.value, instances, GeometryPolicy(slot.uneven.value, slot.tilted.value))
-    return ModelInput(read.images, header_attributes(read.instances[0]))
+    return ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
 
 
 def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:

@@ -139,7 +139,11 @@ _Known: TypeAlias = dict[tuple[ObjectKind, str], tuple[ResultObject, ...]]
 def _built(results: ResultSet, known: _Known) -> Iterator[ResultObject]:
     wanted = results.request.form.objects
     made: list[pydicom.Dataset] = []
-    for kind, build in (*_REFERRED_TO, (ObjectKind.SR, lambda shared: iter([build_report(shared, made)])), *_FURTHER):
+
+    def build_reports(shared: ResultSet) -> Iterator[pydicom.Dataset]:
+        yield build_report(shared, made)
+
+    for kind, build in (*_REFERRED_TO, (ObjectKind.SR, build_reports), *_FURTHER):
         if kind not in wanted:
             continue
         key = kind, results.request.variant(kind)

@@ -114,7 +114,7 @@ def finish(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> N
 
 
 def _description(request: BuildRequest, kind: ObjectKind) -> str:
-    """Series Description: the destination's prefix, AI, then the model, what it is, the revision, whether it may serve diagnosis; 64 characters."""
+    """Series Description: the prefix, AI, the model, what it is, the revision, whether it may serve diagnosis; 64 characters."""
     suffix = "" if request.result.model.stage is Stage.CLEARED else " (not for diagnosis)"
     revision = f" rev. {request.key.revision}" if request.predecessors else ""
     begin = f"{request.form.description_prefix} AI".strip()

@@ -53,6 +53,8 @@ class Daemon:
         (self.folder / "rules.yaml").write_text(yaml.safe_dump(self.rules, sort_keys=False))
 
     def start(self) -> None:
+        for stale in (self.folder / "data" / "run").glob("*.pid"):
+            stale.unlink()
         with (self.folder / "node.log").open("ab") as log:
             command = [str(PROGRAM), "serve", "--config", str(self.config)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -107,4 +109,5 @@ class Daemon:
         assert self.process is not None
         assert self.process.poll() is None, self.log()[-3000:]
         echo = ["/usr/bin/echoscu", "-aet", "CT", "-aec", "AINODE", "-to", "2", "127.0.0.1", str(self.port)]
-        return subprocess.run(echo, capture_output=True, check=False).returncode == 0
+        last_started = self.folder / "data" / "run" / "sender-0.pid"
+        return last_started.exists() and subprocess.run(echo, capture_output=True, check=False).returncode == 0

@@ -25,5 +25,5 @@ def test_demo_shows_report_pictures_and_timings_and_cleans_up(tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     for words in ("133/133", "Lung volume", "%LAA-950", "0.03-0.43", "node overhead", "How to go on"):
         assert words in done.stdout
-    assert len(list((tmp_path / "demo-output").glob("*.png"))) == 6
+    assert len(list((tmp_path / "demo-output").glob("*.png"))) == 7
     assert not list(tmp_path.glob("dicom-node-demo-*"))

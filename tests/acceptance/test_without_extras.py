@@ -45,7 +45,8 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.inference.backends import Network, NetworkFormat, RemoteModel, SessionOptions, available_backends, open_session
 from pathlib import Path
 
-names = [m.name for m in pkgutil.walk_packages(dicom_node.__path__, "dicom_node.") if not m.name.endswith(("__main__", "migrations.env"))]
+of_an_extra = ("__main__", "migrations.env", "steps.device_arrays")  # the last is torch's place beside the steps
+names = [m.name for m in pkgutil.walk_packages(dicom_node.__path__, "dicom_node.") if not m.name.endswith(of_an_extra)]
 for name in names:
     importlib.import_module(name)
 assert len(names) > 150, len(names)

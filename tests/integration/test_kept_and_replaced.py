@@ -90,17 +90,33 @@ def test_report_is_built_only_when_the_earlier_run_has_ended(tmp_path: Path, dat
     assert item.ReferencedSeriesSequence[0].SeriesInstanceUID == house.report(first).SeriesInstanceUID
 
 
-def test_earlier_run_that_failed_has_no_report_to_name(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+def test_earlier_run_that_made_nothing_has_no_report_to_name(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
     house = house_with(tmp_path, database, files)
     series = chest_series()
-    house.receive(series[:8])  # fewer slices than the model takes
-    house.work()
-    house.receive(series[8:])
-    failed, second = house.work()
-    assert (failed.state, second.state) == (JobState.FAILED, JobState.DELIVERING)
+    house.receive(series[:20])
+    with database.transaction() as session:
+        queue.settle(session, house.jobs()[0].id, JobState.CANCELLED, "cancelled by an operator", datetime.now(UTC))
+    house.receive(series[20:])
+    first, second = house.work()
+    assert (first.state, second.state) == (JobState.CANCELLED, JobState.DELIVERING)
     report = house.report(second)
     assert "PredecessorDocumentsSequence" not in report
     assert "rev." not in report.SeriesDescription
+
+
+def test_report_that_says_why_nothing_was_analysed_is_replaced_when_the_rest_has_come(
+    tmp_path: Path, database: Database, files: InstanceFiles
+) -> None:
+    house = house_with(tmp_path, database, files)
+    series = chest_series()
+    house.receive(series[:8])  # fewer slices than the model takes
+    [refused] = house.work()
+    assert refused.reason.startswith("not analysed: ")
+    house.receive(series[8:])
+    _, second = house.work()
+    [item] = house.report(second).PredecessorDocumentsSequence
+    [named] = item.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == house.report(refused).SOPInstanceUID
 
 
 def test_third_report_names_the_second_alone(tmp_path: Path, database: Database, files: InstanceFiles) -> None:

@@ -65,6 +65,11 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def network_sha256(path: Path) -> str:
+    """SHA-256 of a network file, or over the folder of a MONAI bundle, hexadecimal."""
+    return digest_of(path) if path.is_dir() else file_sha256(path)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:

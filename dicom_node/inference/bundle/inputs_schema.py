@@ -66,6 +66,13 @@ class FileFormat(StrEnum):
     MONAI = "monai"
 
 
+class InputFiles(StrEnum):
+    """What a program finds in its input folder."""
+
+    NIFTI = "nifti"
+    DICOM = "dicom"
+
+
 class NetworkSection(Section):
     """The network file and how the inputs reach it."""
 
@@ -77,4 +84,11 @@ class NetworkSection(Section):
         (), description="Names for the outputs of a torchscript or pt2 network, in order; others have their own."
     )
     more: dict[Identifier, str] = Field({}, description="Further network files for Python steps, by name, relative to the bundle.")
+    command: tuple[str, ...] = Field(
+        (), description="Of format command: program and arguments; {input}, {output} and {bundle} stand for the folders."
+    )
+    image: str = Field("", description="Of format command: container image that it runs in, by docker or podman; empty: on this host.")
+    input_files: InputFiles = Field(
+        InputFiles.NIFTI, description="Of format command: nifti, or dicom (the files as received), in the program's input folder."
+    )
     repairs: tuple[str, ...] = Field((), description="Repairs of an onnx graph to make before it runs, by name.")

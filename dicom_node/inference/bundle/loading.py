@@ -13,7 +13,7 @@ from dicom_node.errors import ModelError
 from dicom_node.inference.bundle.bundle_faults import BundleFaults
 from dicom_node.inference.bundle.checks import check_manifest
 from dicom_node.inference.bundle.checks.files import FETCH, check_files, network_files
-from dicom_node.inference.bundle.files import digest_of, file_sha256
+from dicom_node.inference.bundle.files import digest_of, network_sha256
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.bundle.model_bundle import ModelBundle
 from dicom_node.inference.bundle.zips import unpacked_bundle
@@ -63,7 +63,7 @@ def load_bundle(folder: Path, cache: Path | None = None) -> ModelBundle:
     if read.faults or read.manifest is None:
         raise BundleFaults([replace(f, file=f.file.replace(str(folder), str(origin), 1)) for f in read.faults])
     try:
-        networks = {name: file_sha256(folder / name) for name in network_files(read.manifest)}
+        networks = {name: network_sha256(folder / name) for name in network_files(read.manifest)}
         digest = digest_of(folder)
     except OSError as error:
         raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error

@@ -44,7 +44,7 @@ def unpacked_bundle(path: Path, cache: Path, limits: ArchiveLimits = LIMITS) -> 
         digest = file_sha256(path)
         folder = cache / digest
         if not folder.is_dir():
-            _unpack(path, folder, limits)
+            unpack(path, folder, limits)
             _prune(cache, keep=digest)
         with suppress(OSError):  # another user's; then it counts as last used when it was unpacked
             os.utime(folder)
@@ -61,7 +61,12 @@ def unpacked_bundle(path: Path, cache: Path, limits: ArchiveLimits = LIMITS) -> 
     return (folder / member).parent
 
 
-def _unpack(path: Path, folder: Path, limits: ArchiveLimits) -> None:
+def unpack(path: Path, folder: Path, limits: ArchiveLimits) -> None:
+    """Unpack a zip without trust into a folder that is not there yet, whole or not at all.
+
+    Raises:
+        ArchiveError: damaged or refused.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     archive = Archive(path, limits)
     fresh = Path(mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))

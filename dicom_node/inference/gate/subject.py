@@ -75,7 +75,8 @@ def subject_of(bundle: ModelBundle, build: Build = build_model) -> Subject:
     network, engines = manifest.network, manifest.engines
     reference = _REFERENCES.get(network.format) if network.file else None
     if reference is None:
-        own = Engine(network.format.value if network.file else "python", Precision.FP32.value)
+        program = network.file is not None or network.format is FileFormat.COMMAND
+        own = Engine(network.format.value if program else "python", Precision.FP32.value)
         return Subject(bundle, {}, own, (own,), build, _tolerance(bundle))
     files = {"network": network.file, **network.more}
     form = NetworkFormat(network.format.value)

@@ -3,7 +3,7 @@
 from dicom_node.inference.pixels.decoding import DecodingLimits
 from dicom_node.inference.pixels.frame_sets import frame_set_from_instances
 from dicom_node.inference.pixels.geometry import GeometryPolicy
-from dicom_node.inference.pixels.images import ReadImages, images_from_instances
+from dicom_node.inference.pixels.images import ReadImages, files_of, images_from_instances
 from dicom_node.inference.pixels.plugins import register_device_decoders
 from dicom_node.inference.pixels.reading import read_instances
 from dicom_node.inference.pixels.values import to_hounsfield
@@ -13,6 +13,7 @@ __all__ = [
     "DecodingLimits",
     "GeometryPolicy",
     "ReadImages",
+    "files_of",
     "frame_set_from_instances",
     "images_from_instances",
     "read_instances",

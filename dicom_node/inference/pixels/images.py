@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pydicom
@@ -28,6 +29,12 @@ class ReadImages:
     images: Images
     instances: list[pydicom.Dataset]
     warnings: tuple[str, ...] = ()
+
+
+def files_of(instances: Sequence[pydicom.Dataset]) -> tuple[Path, ...]:
+    """List the files that instances were read from; empty if one of them came otherwise."""
+    names = [getattr(instance, "filename", None) for instance in instances]
+    return tuple(Path(str(name)) for name in names) if all(names) else ()
 
 
 def images_from_instances(

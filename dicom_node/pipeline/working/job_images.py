@@ -14,7 +14,16 @@ from dicom_node.domain.inference_trace import TracedInput
 from dicom_node.domain.jobs import Job
 from dicom_node.domain.routing import JobInput
 from dicom_node.errors import VolumeError
-from dicom_node.inference import GeometryPolicy, Inputs, ModelBundle, ModelInput, ReadImages, images_from_instances, read_instances
+from dicom_node.inference import (
+    GeometryPolicy,
+    Inputs,
+    ModelBundle,
+    ModelInput,
+    ReadImages,
+    files_of,
+    images_from_instances,
+    read_instances,
+)
 from dicom_node.inference.applicability import check
 from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot, Irregular
 from dicom_node.pipeline.headers import header_attributes
@@ -84,7 +93,7 @@ def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
             traced.append(_traced(name, job.inputs[number], series[number], indexed[number]))
             source = sources[0] if sources else series[0]
             return JobImages(inputs, source, tuple(traced), (), unused, (f"Input {name}: {error}.",))
-        inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]))
+        inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
         sources.append(read.instances)
         traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
         warnings += read.warnings

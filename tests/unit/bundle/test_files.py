@@ -131,6 +131,6 @@ def test_unreadable_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("dicom_node.inference.bundle.loading.file_sha256", refuse)
+    monkeypatch.setattr("dicom_node.inference.bundle.loading.network_sha256", refuse)
     with pytest.raises(ModelError, match=r"network\.onnx: cannot be read: Permission denied"):
         load_bundle(folder)

@@ -39,7 +39,7 @@ def test_zip_is_the_same_model_as_its_folder(tmp_path: Path, top: str) -> None:
 def test_zip_is_unpacked_once_and_anew_when_it_changes(tmp_path: Path) -> None:
     path = packed(bundle(tmp_path / "folder"), tmp_path / "two.zip")
     first = load_bundle(path, tmp_path / "cache")
-    with patch("dicom_node.inference.bundle.zips._unpack", side_effect=AssertionError("unpacked again")):
+    with patch("dicom_node.inference.bundle.zips.unpack", side_effect=AssertionError("unpacked again")):
         assert load_bundle(path, tmp_path / "cache") == first
     packed(bundle(tmp_path / "folder", ("version: 1.2.0", "version: 1.3.0")), path)
     second = load_bundle(path, tmp_path / "cache")

@@ -8,7 +8,7 @@ from pathlib import Path
 from dicom_node.config.faults import Fault
 from dicom_node.config.models_dir import lacks_networks
 from dicom_node.config.yaml_lines import YamlFile
-from dicom_node.inference.bundle.files import file_problem, file_sha256, outside_links
+from dicom_node.inference.bundle.files import file_problem, network_sha256, outside_links
 from dicom_node.inference.bundle.manifest import Manifest
 
 _Place = list[str | int]
@@ -59,9 +59,9 @@ def check_files(folder: Path, manifest: Manifest, source: YamlFile) -> Iterator[
 
 def _check_pin(folder: Path, manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
     network = manifest.network
-    if network.sha256 is None or network.file is None or file_problem(folder, network.file):
+    if network.sha256 is None or network.file is None or file_problem(folder, network.file, directory=network.format == "monai"):
         return
-    if (found := file_sha256(folder / network.file)) != network.sha256:
+    if (found := network_sha256(folder / network.file)) != network.sha256:
         yield source.fault(
             ["network", "sha256"],
             f"{network.file!r} has SHA-256 {found}, {network.sha256} is pinned",

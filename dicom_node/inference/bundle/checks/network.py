@@ -17,7 +17,8 @@ _TORCH = (FileFormat.TORCHSCRIPT, FileFormat.PT2)
 def check_network(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
     """There is a network or Python steps, each input of it names one of the model, and options belong to the format."""
     network, python = manifest.network, manifest.steps.python
-    if network.file is None and python is None:
+    yield from _check_program(manifest, source)
+    if network.file is None and python is None and network.format is not FileFormat.COMMAND:
         yield source.fault(["network"], "no network file, and no Python steps that could do without", "name network.file")
     if network.file is None:
         for option in sorted(network.model_fields_set & {"sha256", "inputs", "outputs", "repairs", "more"}):
@@ -33,6 +34,24 @@ def check_network(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
             ["steps", "python"], f"no Python steps are named {python!r} in group dicom_node.models", known(python, python_models())
         )
     yield from _check_format(manifest, source)
+
+
+def _check_program(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
+    network, steps = manifest.network, manifest.steps
+    if network.format is FileFormat.MONAI and steps.preprocess:
+        yield source.fault(["steps", "preprocess"], "a MONAI bundle prepares its images itself", "leave it out")
+    if network.format is not FileFormat.COMMAND:
+        for option in sorted(network.model_fields_set & {"command", "image", "input_files"}):
+            yield source.fault(["network", option], f"is for format command, the network is {network.format}")
+        return
+    if not network.command and not network.image:
+        yield source.fault(["network"], "format command names no program", "name command, or image")
+    if network.file is not None:
+        yield source.fault(["network", "file"], "a program is named by command or image, not by file")
+    if steps.python is not None:
+        yield source.fault(["steps", "python"], "a program has no Python steps")
+    if steps.preprocess:
+        yield source.fault(["steps", "preprocess"], "a program prepares its images itself", "leave it out")
 
 
 def _check_declared(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:

@@ -1,0 +1,1 @@
+"""Models from elsewhere: a network file, a program or a bundle, made into a bundle of this node."""
