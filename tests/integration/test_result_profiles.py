@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
@@ -10,7 +11,7 @@ import pytest
 
 from dicom_node.domain.profiles import PRESETS, Charset, ProfileObject, ReportClass, ResultProfile, ScModality, SegType
 from dicom_node.sr_writer import ResultObject, build_for_profiles, wanted_variants
-from dicom_node.storage import Database, InstanceFiles
+from dicom_node.storage import Database, InstanceFiles, deliveries
 from tests.integration.working_house import WorkingHouse
 from tests.phantoms import chest_series
 from tests.result_checks import errors_of, items
@@ -109,3 +110,10 @@ def test_each_destination_is_owed_exactly_what_its_profile_says(tmp_path: Path, 
     assert classes == {"pacs": "88.34", "old": "88.11"}
     assert len({r.path for r in house.results(job)}) == len(house.results(job))
     assert all(pydicom.dcmread(r.path).SOPInstanceUID == r.sop_instance_uid for r in house.results(job))
+    wanted = wanted_variants(PRESETS["research"])
+    with database.transaction() as session:
+        count = deliveries.owe_further(session, job.id, "further", wanted, datetime.now(UTC))
+        further = [d for d in deliveries.of_job(session, job.id) if d.destination == "further"]
+        [reason] = {e.reason for d in further if d.result.kind == "SR" for e in deliveries.events(session, d.id)}
+    assert (count, sorted(d.result.kind for d in further)) == (2, ["SEG", "SR"])
+    assert reason == "asked for by an operator; in a form of another profile, its own was not built"
