@@ -19,6 +19,7 @@ from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
+from dicom_node.sr_writer import wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
 app = typer.Typer(no_args_is_help=True, help="Model runs.")
@@ -126,11 +127,12 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     """Send the results of a job that is done to a destination of node.yaml, those of a shadow run as well."""
     configuration, database = opened(config)
     job = _get(database, job_id)
-    if destination not in configuration.destinations:
+    profile = configuration.profile_of(destination)
+    if profile is None:
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     now = datetime.now(UTC)
     with database.transaction() as session:
-        count = deliveries.owe_further(session, job_id, destination, now)
+        count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
         if not count:
             raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
         if job.state is not JobState.DELIVERING:

@@ -13,6 +13,7 @@ from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
 from dicom_node.config.models_dir import find_models
 from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.profiles_check import check_profiles
 from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.schema_faults import validated
@@ -51,6 +52,7 @@ def load_configuration(path: Path, rules: Path | RulesText | None = None) -> Con
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
+        faults.extend(check_profiles(node, node_yaml))
         faults.extend(check_sources(node, node_yaml))
         if rules_yaml is not None:
             faults.extend(_cross_check_rules(node, rules_file or readable_rules(rules_yaml), rules_yaml))
@@ -113,7 +115,7 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
 
 
 def _cross_check_node(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
-    for section in ("peers", "destinations", "called_ae_titles", "query_sources", "watch"):
+    for section in ("peers", "destinations", "called_ae_titles", "query_sources", "watch", "profiles"):
         items = getattr(node, section)
         yield from _repeated([item.name for item in items], section, source)
     if node.uses_tls:  # what reads certificates takes 15 MB, which a receiver without TLS need not hold

@@ -14,6 +14,7 @@ from dicom_node.config.node_schema import NodeFile, WorkersSection
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination
+from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.domain.rules import Rule
 from dicom_node.domain.sources import Source
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
@@ -97,6 +98,16 @@ class Configuration(Section):
     def destinations(self) -> Mapping[str, Destination]:
         """Destinations by name."""
         return {d.name: d.to_destination() for d in self.node.destinations}
+
+    @cached_property
+    def profiles(self) -> Mapping[str, ResultProfile]:
+        """Result profiles by name: the presets and the site's own."""
+        return {**PRESETS, **{p.name: p.to_profile() for p in self.node.profiles}}
+
+    def profile_of(self, destination: str) -> ResultProfile | None:
+        """Return what a destination gets; None if no destination has that name."""
+        found = self.destinations.get(destination)
+        return self.profiles[found.profile] if found else None
 
     @cached_property
     def query_sources(self) -> Mapping[str, Source]:

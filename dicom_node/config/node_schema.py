@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from dicom_node.config.arrivals_schema import StowSection, WatchSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
+from dicom_node.config.profiles_schema import ProfileSection
 from dicom_node.config.section import Section
 from dicom_node.config.sources_schema import FetchSection, QuerySourceSection
 from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
@@ -18,6 +19,7 @@ from dicom_node.config.values import AeTitle, Duration, Name, OffPeakHours, Port
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.jobs import CommitPolicy
+from dicom_node.domain.profiles import DEFAULT_PROFILE
 from dicom_node.domain.queue_order import QueueOrder, hours_from_text
 
 
@@ -50,7 +52,9 @@ class DestinationSection(Section):
     ae_title: AeTitle = Field(description="Called AE title.")
     host: str = Field(min_length=1, description="Address or host name.")
     port: Port = Field(description="TCP port.")
-    profile: Literal["generic-pacs"] = Field("generic-pacs", description="Which result objects it gets: generic-pacs is SR, SEG and SC.")
+    profile: Name = Field(
+        DEFAULT_PROFILE, description="Result profile: which objects it gets, in which form; a preset or one of `profiles`."
+    )
     timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
     commit: CommitPolicy = Field(
         CommitPolicy.OFF,
@@ -175,6 +179,7 @@ class NodeFile(Section):
     called_ae_titles: tuple[CalledAeTitle, ...] = Field((), description="Further titles of this node, each with a policy of its own.")
     peers: tuple[Peer, ...] = Field((), description="Who may send; nobody else is admitted.")
     destinations: tuple[DestinationSection, ...] = Field((), description="Where results may go.")
+    profiles: tuple[ProfileSection, ...] = Field((), description="Result profiles beside the presets.")
     query_sources: tuple[QuerySourceSection, ...] = Field((), description="Where studies can be asked for and fetched from.")
     fetch: FetchSection = Field(default_factory=FetchSection, description="What the node asks of query sources by itself.")
     rules: Path = Field(Path("rules.yaml"), description="Routing rules, relative to this file.")

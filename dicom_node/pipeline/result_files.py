@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from io import BytesIO
 
 from dicom_node.domain.jobs import StoredResult
@@ -25,7 +26,7 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
     for item in objects:
         buffer = BytesIO()
         item.data_set.save_as(buffer, enforce_file_format=True)
-        path = folder / f"{item.kind}-{item.number}.dcm"
+        path = folder / f"{item.kind}-{item.number}{_suffix(item.variant)}.dcm"
         write_durably(path, [buffer.getbuffer()], partial=folder / f".{path.name}.partial")
         stored.append(
             StoredResult(
@@ -35,6 +36,12 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
                 str(item.data_set.SOPInstanceUID),
                 str(item.data_set.SeriesInstanceUID),
                 path,
+                item.variant,
             )
         )
     return stored
+
+
+def _suffix(variant: str) -> str:
+    """Tell files of one kind and number apart; a digest, since a variant holds what an operator wrote."""
+    return f"-{sha256(variant.encode()).hexdigest()[:12]}" if variant else ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
 
 import pydicom
 
 from dicom_node.domain.frames import Images
 from dicom_node.domain.jobs import JobKey
+from dicom_node.domain.profiles import ResultProfile
 from dicom_node.domain.results import InferenceResult, Predecessor
 from dicom_node.domain.uids import derive_uid
 from dicom_node.errors import ResultError, place_of
@@ -25,6 +27,7 @@ from dicom_node.sr_writer.report import build_report
 from dicom_node.sr_writer.result_set import ResultSet, result_set_of
 from dicom_node.sr_writer.segmentation import build_segmentation
 from dicom_node.sr_writer.structure_set import build_structure_set
+from dicom_node.sr_writer.variants import form_of_profile, variant_of
 from dicom_node.sr_writer.words import ENGLISH
 
 
@@ -42,6 +45,7 @@ class BuildRequest:
         language: RFC 5646 tag of the report's language; one of `words.languages()`. English where the source's character set cannot
             hold it, and the report says so.
         form: Which objects, in which form.
+        in_variants: Destinations of other profiles get other objects of the same run: every kind has UIDs for each of its variants.
     """
 
     key: JobKey
@@ -53,11 +57,18 @@ class BuildRequest:
     predecessors: tuple[Predecessor, ...] = ()
     language: str = ENGLISH
     form: ResultForm = DEFAULT_FORM
+    in_variants: bool = False
 
     def uid(self, *parts: str) -> str:
         """Derive a UID of this job; the same parts give the same UID in every attempt."""
+        if self.in_variants and parts[0] in ("series", "instance"):
+            parts = (*parts, self.variant(ObjectKind(parts[1])))
         key = self.key
         return derive_uid("result", key.study_instance_uid, str(key.revision), key.rule, key.model_digest, *parts)
+
+    def variant(self, kind: ObjectKind) -> str:
+        """Name what tells objects of a kind apart from those of the same run in another form; empty if there is one form only."""
+        return variant_of(kind, self.form, self.language) if self.in_variants else ""
 
     @property
     def content_at(self) -> datetime:
@@ -72,11 +83,13 @@ class ResultObject:
     Attributes:
         kind: SR, SEG, SC, PM, PR, KO, DOC or RTSTRUCT.
         number: Counts the objects of one kind from 1.
+        variant: As `variants.variant_of` names it; empty if all destinations get the same.
     """
 
     kind: str
     number: int
     data_set: pydicom.Dataset
+    variant: str = ""
 
 
 def build_results(request: BuildRequest) -> tuple[ResultObject, ...]:
@@ -88,38 +101,73 @@ def build_results(request: BuildRequest) -> tuple[ResultObject, ...]:
         PatientMismatchError: source or results belong to more than one patient or study, or refer to anything else.
         ResultError: images, masks and regions do not fit each other, or the library refuses to build an object.
     """
+    return _build(request, {})
+
+
+def build_for_profiles(request: BuildRequest, profiles: Sequence[ResultProfile]) -> tuple[ResultObject, ...]:
+    """Build what the profiles want of one run, each variant of an object once.
+
+    Args:
+        request: Its form and language are not read.
+        profiles: Of the destinations.
+
+    Raises:
+        PatientMismatchError: as `build_results`.
+        ResultError: as `build_results`.
+    """
+    known: _Known = {}
+    for form, language in dict.fromkeys((form_of_profile(p), p.language) for p in profiles):
+        _build(replace(request, form=form, language=language, in_variants=True), known)
+    return tuple(item for objects in known.values() for item in objects)
+
+
+def _build(request: BuildRequest, known: _Known) -> tuple[ResultObject, ...]:
     check_one_patient(request.source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library remarks on source headers, quoting them; they are kept as they are
-            objects = tuple(_built(result_set_of(request)))
+            objects = tuple(_built(result_set_of(request), known))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise ResultError(f"result object cannot be built: {type(error).__name__}: {place_of(error)}") from error
     check_results(request.source, [o.data_set for o in objects], [p.sop_instance_uid for p in request.predecessors])
     return objects
 
 
-def _built(results: ResultSet) -> Iterator[ResultObject]:
-    wanted, request = results.request.form.objects, results.request
+_Known: TypeAlias = dict[tuple[ObjectKind, str], tuple[ResultObject, ...]]
+
+
+def _built(results: ResultSet, known: _Known) -> Iterator[ResultObject]:
+    wanted = results.request.form.objects
     made: list[pydicom.Dataset] = []
-    if results.segments:
-        made.append(build_segmentation(results))
-        yield _finished(results, ObjectKind.SEG, 1, made[-1])
-    if ObjectKind.PM in wanted and results.source.volume is not None and results.source.is_located:
-        for number, shown in enumerate(request.result.maps, start=1):
-            made.append(build_parametric_map(results, shown, number))
-            yield _finished(results, ObjectKind.PM, number, made[-1])
-    if ObjectKind.SR in wanted:
-        yield _finished(results, ObjectKind.SR, 1, build_report(results, made))
-    for kind, build in _FURTHER:
-        if kind in wanted:
-            for number, data_set in enumerate(build(results), start=1):
-                yield _finished(results, kind, number, data_set)
+
+    def build_reports(shared: ResultSet) -> Iterator[pydicom.Dataset]:
+        yield build_report(shared, made)
+
+    for kind, build in (*_REFERRED_TO, (ObjectKind.SR, build_reports), *_FURTHER):
+        if kind not in wanted:
+            continue
+        key = kind, results.request.variant(kind)
+        if key not in known:
+            known[key] = tuple(_finished(results, kind, number, data_set) for number, data_set in enumerate(build(results), start=1))
+        if kind in (ObjectKind.SEG, ObjectKind.PM):
+            made += [item.data_set for item in known[key]]
+        yield from known[key]
 
 
 def _finished(results: ResultSet, kind: ObjectKind, number: int, data_set: pydicom.Dataset) -> ResultObject:
     finish(results, kind, data_set)
-    return ResultObject(kind.value, number, data_set)
+    return ResultObject(kind.value, number, data_set, results.request.variant(kind))
+
+
+def _build_segmentations(results: ResultSet) -> Iterator[pydicom.Dataset]:
+    if results.segments:
+        yield build_segmentation(results)
+
+
+def _build_maps(results: ResultSet) -> Iterator[pydicom.Dataset]:
+    if results.source.volume is not None and results.source.is_located:
+        for number, shown in enumerate(results.request.result.maps, start=1):
+            yield build_parametric_map(results, shown, number)
 
 
 def _build_document(results: ResultSet) -> Iterator[pydicom.Dataset]:
@@ -128,7 +176,9 @@ def _build_document(results: ResultSet) -> Iterator[pydicom.Dataset]:
     return build_document(results)
 
 
-_FURTHER: tuple[tuple[ObjectKind, Callable[[ResultSet], Iterator[pydicom.Dataset]]], ...] = (
+_Builder: TypeAlias = tuple[ObjectKind, Callable[[ResultSet], Iterator[pydicom.Dataset]]]
+_REFERRED_TO: tuple[_Builder, ...] = ((ObjectKind.SEG, _build_segmentations), (ObjectKind.PM, _build_maps))
+_FURTHER: tuple[_Builder, ...] = (
     (ObjectKind.SC, build_captures),
     (ObjectKind.PR, build_presentation_state),
     (ObjectKind.KO, build_key_images),

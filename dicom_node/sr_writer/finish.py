@@ -10,6 +10,7 @@ import pydicom
 from pydicom.sr.codedict import codes
 
 from dicom_node.domain.equipment import NODE_MANUFACTURER, NODE_MODEL_NAME
+from dicom_node.domain.profiles import DEFAULT_SERIES_NUMBER_BASE, ScModality
 from dicom_node.domain.results import Code, Stage
 from dicom_node.sr_writer.form import ObjectKind
 
@@ -94,6 +95,9 @@ def finish(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> N
     if kind not in _WITHOUT_BODY_PART:
         _write_body_part(results, kind, data_set)
     data_set.SeriesDescription = _description(request, kind)
+    data_set.SeriesNumber = int(data_set.SeriesNumber) - DEFAULT_SERIES_NUMBER_BASE + request.form.series_number_base
+    if kind is ObjectKind.SC and request.form.sc_modality is ScModality.SOURCE:
+        data_set.Modality = header.Modality
     date, time = request.content_at.strftime("%Y%m%d"), request.content_at.strftime("%H%M%S")
     data_set.SeriesDate, data_set.SeriesTime = date, time
     if kind not in _WITHOUT_CONTENT_DATE:
@@ -110,11 +114,12 @@ def finish(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> N
 
 
 def _description(request: BuildRequest, kind: ObjectKind) -> str:
-    """Series Description: AI first, then the model, what it is, the revision, and whether it may serve diagnosis; 64 characters."""
+    """Series Description: the prefix, AI, the model, what it is, the revision, whether it may serve diagnosis; 64 characters."""
     suffix = "" if request.result.model.stage is Stage.CLEARED else " (not for diagnosis)"
     revision = f" rev. {request.key.revision}" if request.predecessors else ""
-    fixed = len(f"AI  {_NAMES[kind]}{revision}{suffix}")
-    return f"AI {request.result.model.title[: 64 - fixed]} {_NAMES[kind]}{revision}{suffix}"
+    begin = f"{request.form.description_prefix} AI".strip()
+    fixed = len(f"{begin}  {_NAMES[kind]}{revision}{suffix}")
+    return f"{begin} {request.result.model.title[: 64 - fixed]} {_NAMES[kind]}{revision}{suffix}"
 
 
 def _write_body_part(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dataset) -> None:

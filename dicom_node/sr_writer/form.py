@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dicom_node.domain.profiles import DEFAULT_SERIES_NUMBER_BASE, Charset, ScModality
+
 
 class ObjectKind(StrEnum):
     """Kind of a result object; named as Modality (0008,0060) where that tells kinds apart."""
@@ -48,12 +50,18 @@ class ResultForm:
     Attributes:
         objects: Kinds to make; each only if the result and its source have what it needs.
         rle: Whether fractional segmentations and label maps are compressed, RLE Lossless; others cannot be.
+        series_number_base: Series Numbers begin after it.
+        description_prefix: Stands before Series Description.
     """
 
     objects: frozenset[ObjectKind] = DEFAULT_OBJECTS
     sr_class: SrClass = SrClass.COMPREHENSIVE_3D
     seg_kind: SegKind = SegKind.BINARY
     rle: bool = False
+    sc_modality: ScModality = ScModality.OTHER
+    charset: Charset = Charset.KEEP
+    series_number_base: int = DEFAULT_SERIES_NUMBER_BASE
+    description_prefix: str = ""
 
 
 DEFAULT_FORM = ResultForm()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicom_node.domain.profiles import Charset
 from dicom_node.domain.results import Segment
 from dicom_node.sr_writer.compose import Draft, compose
 from dicom_node.sr_writer.content import Content
@@ -112,6 +113,8 @@ def _written_in(draft: Draft, notes: tuple[str, ...]) -> tuple[Words, Repertoire
         remarks = (*remarks, english("no_such_language", wanted=wanted))
     else:
         words = words_of(wanted)
+        if draft.request.form.charset is Charset.UTF8:
+            return words, Repertoire((UTF8,)), _remarks(words, notes)
         wider = widened(kept, _texts(draft, words, notes))
         if wider is not None:
             return words, wider, _remarks(words, notes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, literal, or_
 from sqlmodel import Session, col, func, select
@@ -14,6 +15,9 @@ from sqlmodel.sql.expression import Select
 from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryEvent, DeliveryState, Job, StoredResult
 from dicom_node.domain.results import Predecessor
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, JobRow, ResultRow
+
+Wanted: TypeAlias = Mapping[str, str]
+"""Variant of each kind of object that a destination gets."""
 
 ACCEPTED = (DeliveryState.SENT, DeliveryState.COMMITTED)
 
@@ -37,8 +41,8 @@ class Attempt:
     commit: CommitPolicy = CommitPolicy.OFF
 
 
-def record_results(session: Session, job_id: int, results: Sequence[StoredResult], destinations: Sequence[str], now: datetime) -> None:
-    """Record result files and owe each to each destination."""
+def record_results(session: Session, job_id: int, results: Sequence[StoredResult], wanted: Mapping[str, Wanted], now: datetime) -> None:
+    """Record result files, and owe to each destination, by name, what it wants."""
     for result in results:
         row = ResultRow(
             job_id=job_id,
@@ -52,19 +56,25 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
         )
         session.add(row)
         session.flush()
-        for destination in destinations:
+        for destination in [name for name, variants in wanted.items() if _is_wanted(row, variants)]:
             _owe(session, row, destination, now, "result written")
 
 
-def owe_further(session: Session, job_id: int, destination: str, now: datetime) -> int:
-    """Owe a job's results to one more destination; returns how many it was not sent or owed already."""
+def owe_further(session: Session, job_id: int, destination: str, wanted: Wanted, now: datetime) -> int:
+    """Owe what one more destination wants of a job's results; returns how many it was not sent or owed already."""
     known = select(DeliveryRow.result_id).where(DeliveryRow.job_id == job_id, DeliveryRow.destination == destination)
     rows = session.exec(
         select(ResultRow).where(ResultRow.job_id == job_id, col(ResultRow.id).not_in(known)).order_by(col(ResultRow.id))
     ).all()
-    for row in rows:
-        _owe(session, row, destination, now, "asked for by an operator")
-    return len(rows)
+    built = {(r.kind, r.variant) for r in results_of(session, job_id)}
+    instead = {
+        kind: next((v for k, v in sorted(built) if k == kind), "") for kind, variant in wanted.items() if (kind, variant) not in built
+    }
+    further = [row for row in rows if _is_wanted(row, {**wanted, **instead})]
+    for row in further:
+        why = "; in a form of another profile, its own was not built" if row.variant and row.kind in instead else ""
+        _owe(session, row, destination, now, f"asked for by an operator{why}")
+    return len(further)
 
 
 def results_of(session: Session, job_id: int) -> list[StoredResult]:
@@ -209,6 +219,11 @@ def _delivery(row: DeliveryRow, result: ResultRow, study_instance_uid: str) -> D
 def _stored(result: ResultRow) -> StoredResult:
     uids = result.sop_class_uid, result.sop_instance_uid, result.series_instance_uid
     return StoredResult(result.kind, result.number, *uids, Path(result.path), result.variant)
+
+
+def _is_wanted(row: ResultRow, wanted: Wanted) -> bool:
+    """Say whether a destination gets an object; one without a variant is the only one of its kind."""
+    return row.kind in wanted and row.variant in ("", wanted[row.kind])
 
 
 def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:

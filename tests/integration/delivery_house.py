@@ -76,7 +76,7 @@ class House:
             assert job is not None
             assert claimed is not None
             results = [result_of(n, path) for n, path in enumerate(paths, start=1)]
-            deliveries.record_results(session, job.id, results, ["pacs"], now)
+            deliveries.record_results(session, job.id, results, {"pacs": {"SC": ""}}, now)
             queue.finish(session, claimed, queue.Finished(delivering=True, timings={}), now)
         return job.id
 

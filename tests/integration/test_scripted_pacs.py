@@ -131,7 +131,7 @@ def test_next_of_the_chain_goes_instead_of_a_refused_class(build: Callable[..., 
     paths = write([report, plain], house.folder / "reports")
     house.job_id = house.job(paths[:1], "1.5")
     with house.database.transaction() as session:
-        deliveries.record_results(session, house.job_id, [result_of(2, paths[1])], [], datetime.now(UTC))
+        deliveries.record_results(session, house.job_id, [result_of(2, paths[1])], {}, datetime.now(UTC))
     archive = pacs(house, classes=(CTImageStorage, BasicTextSRStorage))
     house.turn()
     assert house.states() == [OWED]

@@ -58,7 +58,7 @@ class House:
             assert job is not None
             assert claimed is not None
             results = [StoredResult("SC", n, CTImageStorage, f"1.2.{n}", "1.3", p) for n, p in enumerate(paths, start=1)]
-            deliveries.record_results(session, job.id, results, ["pacs"], now)
+            deliveries.record_results(session, job.id, results, {"pacs": {"SC": ""}}, now)
             queue.finish(session, claimed, queue.Finished(delivering=True, timings={}), now)
         self.job_id = job.id
 

@@ -12,6 +12,7 @@ from dicom_node.config import Configuration
 from dicom_node.domain.findings import findings_from_result
 from dicom_node.domain.inference_trace import InferenceTrace
 from dicom_node.domain.jobs import Job, JobState
+from dicom_node.domain.profiles import DEFAULT_PROFILE, PRESETS, ResultProfile
 from dicom_node.domain.results import InferenceResult, Predecessor
 from dicom_node.domain.volume import Volume
 from dicom_node.errors import StorageError
@@ -25,7 +26,7 @@ from dicom_node.pipeline.working.bundle_shelf import BundleShelf
 from dicom_node.pipeline.working.job_images import JobImages
 from dicom_node.pipeline.working.run import Fault
 from dicom_node.routing.follow import followers
-from dicom_node.sr_writer import BuildRequest, build_results
+from dicom_node.sr_writer import BuildRequest, build_for_profiles, wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries
 
 
@@ -49,11 +50,12 @@ class Recording:
             PatientMismatchError: results would name another patient.
             StorageError: disk or database failed.
         """
+        profiles = self._profiles(job)
         begin, result = perf_counter(), concluded.result
         result = replace(result, warnings=(*images.warnings, *result.warnings))
         grid = images.images
         request = BuildRequest(job.key, images.source, grid, result, __version__, self._configuration.ae_title, self._predecessors(job))
-        stored = write_results(self._files, job.id, build_results(request))
+        stored = write_results(self._files, job.id, build_for_profiles(request, list(profiles.values())))
         took = {**timings, "writing_s": perf_counter() - begin}
         finished = queue.Finished(
             delivering=False,
@@ -65,7 +67,8 @@ class Recording:
         with self._database.transaction() as session:
             followed = follow_up(session, self._configuration, run, now)
             destinations = followed.destinations(job)
-            deliveries.record_results(session, job.id, stored, destinations, now)
+            variants = {name: wanted_variants(profile) for name, profile in profiles.items()}
+            deliveries.record_results(session, job.id, stored, {name: variants[name] for name in destinations}, now)
             reason = _reason(result, followed.reason(job))
             queue.finish(session, job, replace(finished, delivering=bool(destinations), reason=reason), now)
         for new in followed.jobs:
@@ -98,6 +101,16 @@ class Recording:
             return ()
         with self._database.reading() as session:  # no earlier run is under way: the queue gave this job out after they ended
             return deliveries.earlier_reports(session, job)
+
+    def _profiles(self, job: Job) -> dict[str, ResultProfile]:
+        """Return the profiles of all destinations that may get the results: the job's, and those of rules that send them elsewhere.
+
+        A destination that is not configured any more gets what the default profile says, once it is back.
+        """
+        elsewhere = [r.send_to for r in followers(self._configuration.rules, job.model) if not r.model]
+        names = dict.fromkeys((*job.send_to, *(name for send_to in elsewhere for name in send_to)))
+        found = {name: self._configuration.profile_of(name) or PRESETS[DEFAULT_PROFILE] for name in names}
+        return found or {"": PRESETS[DEFAULT_PROFILE]}
 
     def _models_that_follow(self, job: Job) -> dict[str, AvailableModel]:
         if not any(rule.model for rule in followers(self._configuration.rules, job.model)):

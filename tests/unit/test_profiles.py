@@ -1,0 +1,56 @@
+"""Profiles in node.yaml, and the presets as the documentation has them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dicom_node.config import dump_snapshot, load_snapshot
+from dicom_node.domain.profiles import PRESETS, ProfileObject, ReportClass
+from dicom_node.sr_writer import wanted_variants
+from tests.conftest import ROOT
+from tests.unit.test_config import NODE, faults, load
+
+OWN = NODE.replace("port: 4242}", "port: 4242, profile: ward}").replace(
+    "models_dir", "profiles:\n  - {name: ward, objects: [sr, pdf], sr_class: text, language: ko}\nmodels_dir"
+)
+
+
+def test_destination_has_the_profile_that_it_names(tmp_path: Path) -> None:
+    configuration = load_snapshot(dump_snapshot(load(tmp_path, OWN)))
+    profile = configuration.profile_of("pacs")
+    assert profile is not None
+    assert (profile.objects, profile.sr_class) == ((ProfileObject.SR, ProfileObject.PDF), ReportClass.BASIC_TEXT)
+    assert wanted_variants(profile) == {"SR": "sr:text:ko", "DOC": "doc:ko"}
+    assert configuration.profile_of("nobody") is None
+
+
+def test_destination_without_a_profile_gets_report_segmentation_and_pictures(tmp_path: Path) -> None:
+    assert load(tmp_path).profile_of("pacs") is PRESETS["orthanc"]
+
+
+def test_faults_name_line_and_what_was_meant(tmp_path: Path) -> None:
+    [fault] = faults(tmp_path, NODE.replace("port: 4242}", "port: 4242, profile: legacy-pac}"))
+    assert "node.yaml:8: destinations[0].profile: no result profile is named 'legacy-pac' (did you mean 'legacy-pacs'?)" in fault
+    wrong = OWN.replace("name: ward, objects", "name: ohif, objects").replace("language: ko", "language: kr")
+    found = faults(tmp_path, wrong)
+    assert [re.sub(r".*node.yaml:(\d+): ", r"\1 ", f) for f in found] == [
+        "8 destinations[0].profile: no result profile is named 'ward' (known: generic-pacs, ohif, orthanc, legacy-pacs, research)",
+        "10 profiles[0].language: no catalogue of language 'kr' (known: en, ko)",
+        "10 profiles[0].name: 'ohif' is the name of a preset (give your own profile another name)",
+    ]
+
+
+def test_misspelt_option_and_word_of_a_profile_are_faults(tmp_path: Path) -> None:
+    found = faults(tmp_path, OWN.replace("sr_class: text", "sr_clas: text").replace("[sr, pdf]", "[sr, pfd]"))
+    assert any("profiles[0].sr_clas: unknown option (did you mean 'sr_class'?)" in f for f in found)
+    assert any("node.yaml:10: profiles[0].objects[1]" in f for f in found)
+
+
+def test_presets_are_documented_as_they_are() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \| `(\w+)` \| (.*)\|$", (ROOT / "docs" / "profiles.md").read_text("utf-8"), re.MULTILINE)
+    found = {name: (objects, report, seg.strip()) for name, objects, report, seg in rows}
+    assert found == {
+        p.name: (", ".join(f"`{o}`" for o in p.objects), p.sr_class, f"`{p.seg_type}`" if ProfileObject.SEG in p.objects else "")
+        for p in PRESETS.values()
+    }
