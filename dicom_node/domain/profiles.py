@@ -81,7 +81,7 @@ _SR, _SEG, _SC, _PM = ProfileObject.SR, ProfileObject.SEG, ProfileObject.SC, Pro
 PRESETS: Mapping[str, ResultProfile] = {
     profile.name: profile
     for profile in (
-        ResultProfile("generic-pacs", (_SR, _SC)),
+        ResultProfile("generic-pacs", (_SR, _SEG, _SC)),
         ResultProfile("ohif", (_SR, _SEG, _SC)),
         ResultProfile("orthanc", (_SR, _SEG, _SC)),
         ResultProfile("legacy-pacs", (_SC, _SR), sr_class=ReportClass.BASIC_TEXT),
