@@ -87,7 +87,7 @@ class QueueOrder:
             None if nothing may run now.
         """
         stat = next((w for w in waiting if w.priority is Priority.STAT), None)
-        overdue = min((w for w in waiting if self.is_overdue(w, now)), key=self.overdue_at, default=None)
+        overdue = min((w for w in waiting if self.is_overdue(w, now)), key=lambda w: (self.overdue_at(w), w.due_at, w.job_id), default=None)
         if stat is not None and (overdue is None or stat_in_a_row < self.stat_in_a_row):
             return stat
         if overdue is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.domain.queue_order import Hours, QueueOrder, Waiting, hours_from_text
@@ -101,6 +101,11 @@ def test_worker_is_idle_only_while_nothing_may_run(order: QueueOrder, stream: li
 
 @settings(deadline=None)
 @given(orders, steps, st.timedeltas(timedelta(seconds=1), timedelta(hours=3)))
+@example(
+    QueueOrder(zone=UTC, normal_overdue=timedelta(0), off_peak_overdue=timedelta(seconds=1), stat_in_a_row=1),
+    [([Priority.OFF_PEAK], timedelta(seconds=1))],
+    timedelta(seconds=1),
+)  # one that becomes overdue in the moment in which another comes that is overdue at once
 def test_no_job_waits_for_ever_under_a_constant_stream_of_stat_jobs(
     order: QueueOrder, stream: list[tuple[list[Priority], timedelta]], run: timedelta
 ) -> None:
