@@ -251,7 +251,7 @@ class Worker:
             if other.phase is Phase.READ and run.phase is not Phase.PREPARING:
                 self._models.put(other)
         job = self._counter.next_job()
-        if job is None:
+        if job is None or job.id == run.job.id:  # a lease that was lost put it back: this run has to end first
             return
         following = self._ahead.get(job.id) or self._reserve(job, _MOST_AHEAD)
         if following is None or any(other.begun for other in self._ahead.values()):

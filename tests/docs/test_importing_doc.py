@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -32,6 +34,9 @@ class _Organs(torch.nn.Module):
 def test_the_examples_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv(
+        "PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )  # a python3 that has the example's libraries
     Path("lungs.onnx").write_bytes(networks.threshold_segmenter())
     torch.manual_seed(1)
     with warnings.catch_warnings(action="ignore"):

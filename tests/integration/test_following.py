@@ -10,6 +10,7 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -247,15 +248,22 @@ def test_run_that_lost_its_lease_starts_nothing(
     house = house_with(tmp_path, database, files, SECOND_LOOK)
     series = chest_series()
     house.receive(series)
+    read_ahead: list[int] = []
 
     def lose(*arguments: Any) -> Any:
         with database.transaction() as session:
             queue.recover(session, datetime.now(UTC), owner="worker-0")
+        for _ in range(3):  # the worker looks ahead meanwhile, and finds its own job in the queue
+            looked, deadline = house.worker._looked_at_s, monotonic() + 2
+            while house.worker._looked_at_s == looked and monotonic() < deadline:
+                threading.Event().wait(0.01)
+        read_ahead.extend(house.worker._ahead)
         return write_results(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(recording, "write_results", lose)
         assert house.worker.run_one()
+    assert read_ahead == [], "two runs of one job would be taken for each other"
     assert house.states() == {"chest": JobState.QUEUED}
     assert house.traces(series[0].StudyInstanceUID)["second-look"][0] == "after"
     assert sorted(j.key.rule for j in house.work()) == ["chest", "second-look"]

@@ -91,8 +91,9 @@ class ModelSide:
         self._host.infer([run.job.id for run in runs])
 
     def drop(self, run: Run) -> None:
-        """Take a run out; if the model is at it, its process ends now."""
-        if self._runs.pop(run.job.id, None) is not None:
+        """Take a run out; if the model is at it, its process ends now. Another run of the same job stays."""
+        if self._runs.get(run.job.id) is run:
+            del self._runs[run.job.id]
             self._host.drop(run.job.id)
 
     def take_events(self) -> None:
