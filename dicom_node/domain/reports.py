@@ -10,7 +10,8 @@ from pydicom.errors import BytesLengthException
 
 from dicom_node.domain.uids import is_safe_uid
 
-_UNDECODABLE = (ValueError, TypeError, AttributeError, LookupError, EOFError, NotImplementedError, OSError, BytesLengthException)
+UNDECODABLE = (ValueError, TypeError, AttributeError, LookupError, EOFError, NotImplementedError, OSError, BytesLengthException)
+"""What reading an element of a data set that a peer sent may raise."""
 _REASONS = {
     0x0110: "processing failure",
     0x0112: "no such instance",
@@ -52,7 +53,7 @@ def report_from(data_set: Dataset) -> CommitmentReport:
         failed = {
             str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or 0x0110) for item in data_set.get("FailedSOPSequence") or ()
         }
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise MalformedReportError("the report cannot be decoded") from error
     if not is_safe_uid(uid):
         raise MalformedReportError("the report has no Transaction UID")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ from dicom_node.inference.engines.probe import cuda_devices
 from dicom_node.inference.gate.agreement import Tolerance
 from dicom_node.inference.gate.choice import State
 from dicom_node.inference.gate.phantoms import GENERATORS, Phantom
-from tests.commands import dicom_node
 from tests.conftest import ROOT
-from tests.docs.test_rules_doc import alike
+from tests.docs.console import typed
 from tests.unit.gate.networks import save
 
 TEXT = (ROOT / "docs" / "gate.md").read_text("utf-8")
@@ -32,23 +30,6 @@ def write_network(path: Path) -> None:
     nodes = [helper.make_node("Conv", ["x", "average"], ["s"], pads=[1, 1, 1, 1]), helper.make_node("Conv", ["s", "divide", "bias"], ["y"])]
     weights = {"average": average, "divide": divide, "bias": np.array([0.5, -0.5])}
     save(path, nodes, weights, ["n", 1, "r", "c"], ["n", 2, "r", "c"])
-
-
-def typed(text: str) -> str:
-    """Type the commands of a block; returns what is wrong."""
-    said, wanted, code = [], [], 0
-    for line in text.splitlines():
-        if line == "$ echo $?":
-            said.append(str(code))
-        elif line.startswith("$ dicom-node "):
-            done = dicom_node(*shlex.split(line)[2:])
-            code = done.code
-            said += (done.out + done.err).splitlines()
-        else:
-            wanted.append(line)
-    if len(said) == len(wanted) and all(map(alike, wanted, said)):
-        return ""
-    return "\n".join(["wanted:", *wanted, "got:", *said])
 
 
 def test_the_example_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.docs.test_gate_doc import typed
+from tests.docs.console import typed
 from tests.unit.importing.test_monai_bundles import ARGMAX, INVERT, write
 from tests.unit.inference.steps import networks
 

@@ -24,8 +24,8 @@ from dicom_node.inference.bundle.verifying import verify_static
 from dicom_node.inference.steps.schema import StepsSection
 from tests.commands import dicom_node
 from tests.conftest import ROOT
+from tests.docs.console import alike
 from tests.docs.models_page import PAGE, SECTIONS, table, tables_of
-from tests.docs.test_rules_doc import alike
 from tests.unit.bundle.manifests import bundle
 from tests.unit.inference.steps.networks import BY_NAME
 

@@ -8,7 +8,6 @@ line by line: runs of spaces count as one, `…` stands for any text.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from dicom_node.scp.door import Door, DoorSettings, InstanceKind
 from dicom_node.storage import Database, InstanceFiles
 from tests.commands import dicom_node
 from tests.conftest import ROOT
+from tests.docs.console import alike, typed
 from tests.phantoms import chest_series, write
 
 DOC = ROOT / "docs" / "rules.md"
@@ -120,31 +120,7 @@ class Node:
             Path("cases.yaml").write_text(block.text)
             done = dicom_node("rules", "test", "--rules", "tested.yaml", "--cases", "cases.yaml")
             return done.out + done.err if done.code else ""
-        return self._type(block) if block.kind == "console" else ""
-
-    def _type(self, block: Block) -> str:
-        said, wanted, code = [], [], 0
-        for line in block.text.splitlines():
-            if line == "$ echo $?":
-                said.append(str(code))
-            elif line.startswith("$ dicom-node "):
-                done = dicom_node(*shlex.split(line)[2:])
-                code = done.code
-                said += (done.out + done.err).splitlines()
-            else:
-                wanted.append(line)
-        if len(said) == len(wanted) and all(map(alike, wanted, said)):
-            return ""
-        return "\n".join(["wanted:", *wanted, "got:", *said])
-
-
-def alike(wanted: str, said: str) -> bool:
-    pattern = ".*".join(re.escape(" ".join(part.split(" "))) for part in spaced(wanted).split("…"))
-    return re.fullmatch(pattern, spaced(said)) is not None
-
-
-def spaced(line: str) -> str:
-    return re.sub(r"(?<=\S) +", " ", line).rstrip()
+        return typed(block.text) if block.kind == "console" else ""
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import TypeAlias
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pynetdicom import evt
 from pynetdicom.dsutils import decode
 
+from dicom_node.domain.reports import UNDECODABLE
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import DicomNodeError, RequestError, place_of
 from dicom_node.ops.logs import get_logger
@@ -33,7 +33,6 @@ RESOURCE_LIMITATION = 0x0213
 
 _LARGEST_ITEM_BYTES = 1024
 _LARGEST_REST_BYTES = 65_536
-_UNDECODABLE = (ValueError, TypeError, AttributeError, LookupError, EOFError, NotImplementedError, OSError, BytesLengthException)
 
 Answer: TypeAlias = tuple[Dataset | int, Dataset | None]
 
@@ -105,7 +104,7 @@ class RequestDesk:
         syntax = event.context.transfer_syntax
         try:
             return decode(BytesIO(content), syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise RequestError("data set of the request cannot be decoded", status=fault) from error
 
 
@@ -118,7 +117,7 @@ def items_of(data_set: Dataset, keyword: str, absent: int, wrong: int) -> list[D
     try:
         items = data_set.get(keyword)
         found = list(items or [])
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise RequestError(f"{keyword} cannot be decoded", status=wrong) from error
     if not found or not all(isinstance(item, Dataset) for item in found):
         raise RequestError(f"{keyword} is missing or empty", status=absent)
@@ -145,7 +144,7 @@ def text_of(data_set: Dataset, keyword: str, absent: int, wrong: int) -> str:
     """
     try:
         value = str(data_set.get(keyword) or "").strip(" \0")
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise RequestError(f"{keyword} cannot be decoded", status=wrong) from error
     if not value:
         raise RequestError(f"{keyword} is missing", status=absent)
