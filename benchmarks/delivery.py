@@ -19,14 +19,14 @@ from time import monotonic, perf_counter
 from dicom_node.cli.demo_data import write_series
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.errors import DeliveryError
 
 ROUNDS = 3
 AT_ONCE = {**os.environ, "TCP_NODELAY": "1"}
 
 
-def by_node(paths: list[Path], destination: Destination) -> None:
+def by_node(paths: list[Path], destination: StorageScp) -> None:
     """Send with this node's SCU.
 
     Raises:
@@ -42,13 +42,13 @@ def by_node(paths: list[Path], destination: Destination) -> None:
         raise SystemExit(f"{verdicts.count(Verdict.STORED)} of {len(paths)} objects were stored")
 
 
-def by_dcmsend(paths: list[Path], destination: Destination) -> None:
+def by_dcmsend(paths: list[Path], destination: StorageScp) -> None:
     """Send with dcmsend."""
     called = ["/usr/bin/dcmsend", "-aec", destination.ae_title, destination.host, str(destination.port), *map(str, paths)]
     subprocess.run(called, check=True, capture_output=True, env=AT_ONCE)
 
 
-def best_s(send: Callable[[list[Path], Destination], None], paths: list[Path], destination: Destination) -> float:
+def best_s(send: Callable[[list[Path], StorageScp], None], paths: list[Path], destination: StorageScp) -> float:
     """Return the shortest of some runs, seconds."""
     times = []
     for _ in range(ROUNDS):
@@ -68,7 +68,7 @@ def main() -> None:
         paths = (series * (wanted // len(series) + 1))[:wanted]
         megabytes = sum(path.stat().st_size for path in paths) / 1e6
         receiver = subprocess.Popen(["/usr/bin/storescp", "--ignore", "+xa", str(port)], stderr=subprocess.DEVNULL, env=AT_ONCE)
-        destination = Destination("storescp", "STORESCP", "127.0.0.1", port, "", 30.0)
+        destination = StorageScp("storescp", "STORESCP", "127.0.0.1", port, "", 30.0)
         try:
             wait_for(destination)
             seconds = {send.__name__: best_s(send, paths, destination) for send in (by_dcmsend, by_node)}
@@ -80,7 +80,7 @@ def main() -> None:
     print(f"node / dcmsend: {seconds['by_dcmsend'] / seconds['by_node']:.2f}")
 
 
-def wait_for(destination: Destination) -> None:
+def wait_for(destination: StorageScp) -> None:
     """Wait until it answers C-ECHO.
 
     Raises:

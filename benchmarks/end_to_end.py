@@ -16,7 +16,7 @@ from dicom_node.cli.demo_data import write_series
 from dicom_node.cli.demo_node import MODEL, QUIET_S, DemoNode, bundled_models
 from dicom_node.config import Peer
 from dicom_node.delivery import scu
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.jobs import JobKey
 from dicom_node.inference import ModelInput, load_bundle, open_model, read_instances, volume_from_instances
@@ -59,7 +59,7 @@ def bare_loop_s(folder: Path) -> float:
     result = model.run({"images": ModelInput(volume, header_attributes(ordered[0]))}, datetime.now(UTC))
     key = JobKey(str(ordered[0].StudyInstanceUID), 1, "bare", "0" * 64)
     stored = write_results(files, 1, build_results(BuildRequest(key, ordered, volume, result, "0", "BARE")))
-    destination = Destination("archive", "ARCHIVE", "127.0.0.1", port, "generic-pacs", 10.0)
+    destination = StorageScp("archive", "ARCHIVE", "127.0.0.1", port, "generic-pacs", 10.0)
     first: list[float] = []
     scu.send("BARE", destination, [s.path for s in stored], lambda _index, _outcome: first.append(perf_counter()))
     archive.drain(1.0)

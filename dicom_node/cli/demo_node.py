@@ -24,7 +24,7 @@ import dicom_node
 from dicom_node.config import Peer
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.jobs import Job, JobState
 from dicom_node.errors import DeliveryError, DicomNodeError
@@ -215,8 +215,8 @@ class DemoNode:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-5:])
 
     @staticmethod
-    def _destination(ae_title: str, port: int) -> Destination:
-        return Destination("node", ae_title, "127.0.0.1", port, "generic-pacs", 30.0)
+    def _destination(ae_title: str, port: int) -> StorageScp:
+        return StorageScp("node", ae_title, "127.0.0.1", port, "generic-pacs", 30.0)
 
 
 def bundled_models() -> Path:

@@ -14,7 +14,7 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from dicom_node.cli.output import print_json
 from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
-from dicom_node.delivery import scu
+from dicom_node.delivery.channel import channel_to
 from dicom_node.domain.commitments import CommitmentState
 from dicom_node.domain.destinations import Destination
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
@@ -78,8 +78,7 @@ def examine(configuration: Configuration) -> list[Finding]:
     for destination in configuration.destinations.values():
 
         def answer(c: Configuration, destination: Destination = destination) -> str:
-            scu.echo(c.ae_title, destination)
-            return f"{destination.ae_title} at {destination.host}:{destination.port} answers C-ECHO"
+            return channel_to(c.ae_title, destination).probe()
 
         findings.append(_run(f"destination {destination.name}", configuration, answer))
     for name in configuration.query_sources:

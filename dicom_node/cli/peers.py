@@ -10,17 +10,17 @@ from rich.progress import track
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath
 from dicom_node.config import Configuration, load_configuration
-from dicom_node.delivery import scu
+from dicom_node.delivery.channel import channel_to
 from dicom_node.delivery.outcomes import Outcome, Verdict
 from dicom_node.domain.destinations import Destination
 from dicom_node.errors import DeliveryError
 
 
 def echo(destination: str, config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Send a C-ECHO to a destination of node.yaml."""
+    """Ask a destination of node.yaml whether it answers; a storage SCP by C-ECHO."""
     configuration = load_configuration(config)
     begin = perf_counter()
-    scu.echo(configuration.ae_title, _named(configuration, destination))
+    channel_to(configuration.ae_title, _named(configuration, destination)).probe()
     typer.echo(f"{destination}: answered in {(perf_counter() - begin) * 1000:.0f} ms")
 
 
@@ -30,7 +30,7 @@ def send(
     config: ConfigPath = DEFAULT_CONFIG,
     dry_run: bool = typer.Option(False, "--dry-run", help="Name the files that would be sent, and send nothing."),
 ) -> None:
-    """Send DICOM files to a destination of node.yaml by C-STORE."""
+    """Send files to a destination of node.yaml."""
     configuration = load_configuration(config)
     target = _named(configuration, destination)
     files = sorted(f for p in paths for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file())
@@ -39,7 +39,7 @@ def send(
     if dry_run:
         for file in files:
             typer.echo(str(file))
-        typer.echo(f"{len(files)} file(s) would be sent to {target.name} ({target.ae_title} at {target.host}:{target.port}).")
+        typer.echo(f"{len(files)} file(s) would be sent to {target.name}.")
         return
     outcomes: list[Outcome] = []
     with_progress = iter(track(files, description=f"to {target.name}"))
@@ -50,7 +50,7 @@ def send(
         if outcome.verdict is not Verdict.STORED:
             typer.echo(f"{files[index].name}: {outcome.reason}", err=True)
 
-    scu.send(configuration.ae_title, target, files, answered)
+    channel_to(configuration.ae_title, target).send(files, answered)
     stored = sum(o.verdict is Verdict.STORED for o in outcomes)
     typer.echo(f"{stored} of {len(files)} stored at {target.name}.")
     if stored < len(files):

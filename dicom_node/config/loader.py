@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
+from dicom_node.config.destinations_check import check_destinations
 from dicom_node.config.faults import ConfigurationFaults, Fault, known
 from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
@@ -52,6 +53,7 @@ def load_configuration(path: Path, rules: Path | RulesText | None = None) -> Con
         node = _with_absolute_paths(node, path)
         faults.extend(_cross_check_node(node, node_yaml))
         faults.extend(check_arrivals(node, node_yaml))
+        faults.extend(check_destinations(node, node_yaml))
         faults.extend(check_profiles(node, node_yaml))
         faults.extend(check_sources(node, node_yaml))
         if rules_yaml is not None:
@@ -106,7 +108,7 @@ def _rules_path(node_path: Path, node_yaml: YamlFile | None) -> Path:
 def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     folder = path.resolve().parent
     dicom = node.dicom.model_copy(update={"tls": node.dicom.tls.below(folder)}) if node.dicom.tls else node.dicom
-    destinations = tuple(d.model_copy(update={"tls": d.tls.below(folder)}) if d.tls else d for d in node.destinations)
+    destinations = tuple(d.below(folder) for d in node.destinations)
     peers = tuple(p.model_copy(update={"passcode_file": folder / p.passcode_file}) if p.passcode_file else p for p in node.peers)
     paths = {"data_dir": folder / node.data_dir, "rules": folder / node.rules, "models_dir": folder / node.models_dir}
     return with_absolute_sources(with_absolute_arrivals(node, folder), folder).model_copy(

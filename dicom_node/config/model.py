@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from dicom_node.config.node_schema import NodeFile, WorkersSection
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
 from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.domain.rules import Rule
 from dicom_node.domain.sources import Source
@@ -105,9 +105,9 @@ class Configuration(Section):
         return {**PRESETS, **{p.name: p.to_profile() for p in self.node.profiles}}
 
     def profile_of(self, destination: str) -> ResultProfile | None:
-        """Return what a destination gets; None if no destination has that name."""
+        """Return what a destination gets; None if no destination has that name, or it takes no DICOM objects."""
         found = self.destinations.get(destination)
-        return self.profiles[found.profile] if found else None
+        return self.profiles[found.profile] if isinstance(found, StorageScp | StowServer | TheSender) else None
 
     @cached_property
     def query_sources(self) -> Mapping[str, Source]:
@@ -115,10 +115,10 @@ class Configuration(Section):
         return {s.name: s.to_source() for s in self.node.query_sources}
 
     @cached_property
-    def report_to(self) -> Mapping[str, Destination]:
+    def report_to(self) -> Mapping[str, StorageScp]:
         """Where commitment results go, by the AE title that asked."""
         return {
-            r.ae_title: Destination(r.ae_title, r.ae_title, r.host, r.port, "", r.timeout.total_seconds())
+            r.ae_title: StorageScp(r.ae_title, r.ae_title, r.host, r.port, "", r.timeout.total_seconds())
             for r in self.node.commitment.report_to
         }
 

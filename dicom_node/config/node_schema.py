@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dicom_node.config.arrivals_schema import StowSection, WatchSection
+from dicom_node.config.destinations_schema import DestinationSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
 from dicom_node.config.profiles_schema import ProfileSection
 from dicom_node.config.section import Section
 from dicom_node.config.sources_schema import FetchSection, QuerySourceSection
-from dicom_node.config.tls_schema import ClientTlsSection, ServerTlsSection
-from dicom_node.config.values import AeTitle, Duration, Name, OffPeakHours, Port, Size, TimeZone
-from dicom_node.domain.destinations import Destination
+from dicom_node.config.tls_schema import ServerTlsSection
+from dicom_node.config.values import AeTitle, Duration, OffPeakHours, Port, Size, TimeZone
 from dicom_node.domain.durability import Durability
-from dicom_node.domain.jobs import CommitPolicy
-from dicom_node.domain.profiles import DEFAULT_PROFILE
 from dicom_node.domain.queue_order import QueueOrder, hours_from_text
 
 
@@ -43,36 +41,6 @@ class DicomSection(Section):
         2 << 30, description="Below this much free space on data_dir instances are refused with A700 until there is more."
     )
     tls: ServerTlsSection | None = Field(None, description="TLS listener; absent: plain DICOM only.")
-
-
-class DestinationSection(Section):
-    """Where results go."""
-
-    name: Name = Field(description="Name that rules use in send_to.")
-    ae_title: AeTitle = Field(description="Called AE title.")
-    host: str = Field(min_length=1, description="Address or host name.")
-    port: Port = Field(description="TCP port.")
-    profile: Name = Field(
-        DEFAULT_PROFILE, description="Result profile: which objects it gets, in which form; a preset or one of `profiles`."
-    )
-    timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
-    commit: CommitPolicy = Field(
-        CommitPolicy.OFF,
-        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed).",
-    )
-    tls: ClientTlsSection | None = Field(None, description="TLS towards it; absent: plain DICOM.")
-
-    @field_validator("commit", mode="before")
-    @classmethod
-    def _read_off(cls, value: object) -> object:
-        """Take `off` for the word that it is: YAML reads it as false."""
-        return "off" if value is False else value
-
-    def to_destination(self) -> Destination:
-        """Return what deliveries use."""
-        tls = self.tls.to_client() if self.tls else None
-        timeout_s = self.timeout.total_seconds()
-        return Destination(self.name, self.ae_title, self.host, self.port, self.profile, timeout_s, tls, self.commit)
 
 
 class WorkersSection(Section):

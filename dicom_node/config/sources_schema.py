@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from dicom_node.config.section import Section
 from dicom_node.config.values import AeTitle, Duration, Name, Port
+from dicom_node.config.web_values import Url, is_in_the_clear
 from dicom_node.domain.sources import QuerySource, Retrieval, Source, WebSource
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^/?#@:\[\]\s]+)(?::\d{1,5})?(?:/[^?#\s]*)?")
 _DIMSE_ONLY = ("ae_title", "host", "port")
 _WEB_ONLY = ("token_file", "ca")
 
@@ -26,7 +24,7 @@ class QuerySourceSection(Section):
     ae_title: AeTitle | None = Field(None, description="Called AE title of the Query/Retrieve SCP.")
     host: str = Field("", description="Address or host name of the Query/Retrieve SCP.")
     port: Port | None = Field(None, description="TCP port of the Query/Retrieve SCP.")
-    url: str = Field("", description="DICOMweb instead of DIMSE: what `/studies` is put behind.")
+    url: Url = Field("", description="DICOMweb instead of DIMSE: what `/studies` is put behind.")
     token_file: Path | None = Field(None, description="With `url`: file that holds the bearer token; relative to this file.")
     ca: Path | None = Field(None, description="With `url`: PEM file of the authorities that may have signed its certificate.")
     timeout: Duration = Field(timedelta(seconds=30), description="Longest silence while connecting or waiting for the next message.")
@@ -35,13 +33,6 @@ class QuerySourceSection(Section):
         description="How instances are fetched: `get` (on our own association), or `move` (the source sends them to our receiver).",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, value: str) -> str:
-        if value and _URL.fullmatch(value) is None:
-            raise ValueError("a URL is http:// or https://, a host and a path; no user, ? or # (a token stands in token_file)")
-        return value.rstrip("/")
-
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if self.url:
@@ -49,8 +40,7 @@ class QuerySourceSection(Section):
                 raise ValueError(f"{', '.join(named)} and url: a source is asked either by DIMSE or by DICOMweb")
             if self.retrieve is Retrieval.MOVE:
                 raise ValueError("retrieve: move and url: over DICOMweb instances always come on our own connection")
-            parts = _URL.fullmatch(self.url)
-            if self.token_file and parts and parts["scheme"] == "http" and parts["host"] not in _LOCAL:
+            if self.token_file and is_in_the_clear(self.url):
                 raise ValueError("the token would go over the network in the clear: use https")
             return self
         if missing := [option for option in ("ae_title", "host", "port") if not getattr(self, option)]:

@@ -7,11 +7,11 @@ from pynetdicom import build_role
 
 from dicom_node.delivery.scu import associated
 from dicom_node.domain.commitments import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, CommitmentResult
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.errors import DeliveryError
 
 
-def report(calling_ae_title: str, peer: Destination, result: CommitmentResult) -> int:
+def report(calling_ae_title: str, peer: StorageScp, result: CommitmentResult) -> int:
     """Send one N-EVENT-REPORT, and return the status that the peer answers.
 
     Args:

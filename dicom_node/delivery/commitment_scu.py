@@ -16,7 +16,7 @@ from pynetdicom.events import EventHandlerType
 
 from dicom_node.delivery.scu import associated
 from dicom_node.domain.commitments import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, InstanceReference
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.reports import CommitmentReport, MalformedReportError, report_from
 from dicom_node.errors import DeliveryError
 from dicom_node.ops.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ _SUCCESS, _PROCESSING_FAILURE = 0x0000, 0x0110
 
 
 def ask(
-    calling_ae_title: str, destination: Destination, transaction_uid: str, references: Sequence[InstanceReference], hold_s: float
+    calling_ae_title: str, destination: StorageScp, transaction_uid: str, references: Sequence[InstanceReference], hold_s: float
 ) -> CommitmentReport | None:
     """Request commitment, and wait a moment for a report on the same association.
 

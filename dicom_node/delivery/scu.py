@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module at run time
 
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.errors import ConfigError, DeliveryError
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.tls import ClientContext, client_context
@@ -48,7 +48,7 @@ def configure_library() -> None:
     _config.USE_SHORT_DIMSE_AET = True
 
 
-def echo(calling_ae_title: str, destination: Destination) -> None:
+def echo(calling_ae_title: str, destination: StorageScp) -> None:
     """Send a C-ECHO.
 
     Raises:
@@ -62,7 +62,7 @@ def echo(calling_ae_title: str, destination: Destination) -> None:
             raise DeliveryError(f"{destination.name}: C-ECHO answered {status.Status:04X}")
 
 
-def send(calling_ae_title: str, destination: Destination, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
+def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
     """Send Part 10 files over one association, in order.
 
     Each file's own transfer syntax is proposed; explicit and implicit little endian as well where pydicom can re-encode.
@@ -91,7 +91,7 @@ def send(calling_ae_title: str, destination: Destination, paths: Sequence[Path],
 
 def _send_all(
     calling_ae_title: str,
-    destination: Destination,
+    destination: StorageScp,
     paths: Sequence[Path],
     kinds: Mapping[int, tuple[str, str]],
     answered: Callable[[int, Outcome], None],
@@ -106,7 +106,7 @@ def _send_all(
             answered(index, _send_one(association, paths[index], kind, destination))
 
 
-def _send_one(association: Association, path: Path, kind: tuple[str, str], destination: Destination) -> Outcome:
+def _send_one(association: Association, path: Path, kind: tuple[str, str], destination: StorageScp) -> Outcome:
     accepted = {str(cx.transfer_syntax[0]) for cx in association.accepted_contexts if cx.abstract_syntax == kind[0]}
     if not accepted:
         return _no_context(kind[0], destination)
@@ -122,7 +122,7 @@ def _send_one(association: Association, path: Path, kind: tuple[str, str], desti
     return outcome_from_status(response.Status, str(response.get("ErrorComment", "")))
 
 
-def _no_context(sop_class_uid: str, destination: Destination) -> Outcome:
+def _no_context(sop_class_uid: str, destination: StorageScp) -> Outcome:
     return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
 
 
@@ -152,7 +152,7 @@ def _kind_of(path: Path) -> tuple[str, str]:
 @contextmanager
 def associated(
     calling_ae_title: str,
-    destination: Destination,
+    destination: StorageScp,
     contexts: Sequence[tuple[str, str]],
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
@@ -197,14 +197,14 @@ def associated(
         cast(Checkpoint, association._reactor_checkpoint).unpark()  # the thread ends only once it runs
 
 
-def _tls_for(destination: Destination) -> ClientContext | None:
+def _tls_for(destination: StorageScp) -> ClientContext | None:
     try:
         return client_context(destination.tls) if destination.tls else None
     except ConfigError as error:
         raise DeliveryError(f"{destination.name}: TLS: {error}", hint=error.hint) from error
 
 
-def _why_not(association: Association, destination: Destination) -> str:
+def _why_not(association: Association, destination: StorageScp) -> str:
     primitive = association.acceptor.primitive
     if association.is_rejected and primitive is not None:
         source, diagnostic = int(primitive.result_source or 0), int(primitive.diagnostic or 0)

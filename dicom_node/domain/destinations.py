@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
 
 from dicom_node.domain.jobs import CommitPolicy
 from dicom_node.domain.tls import TlsClient
 
 
+class DestinationType(StrEnum):
+    """How a destination is reached: C-STORE, STOW-RS, whoever sent the study, HL7 v2 over MLLP, a FHIR server."""
+
+    DICOM = "dicom"
+    STOW = "stow"
+    SENDER = "sender"
+    HL7 = "hl7"
+    FHIR = "fhir"
+
+
+class FhirVersion(StrEnum):
+    """Release of FHIR."""
+
+    R4 = "r4"
+    R5 = "r5"
+
+
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """A storage SCP that takes results.
+class StorageScp:
+    """A storage SCP.
 
     Attributes:
         profile: Name of the result profile, for example `generic-pacs`.
@@ -27,3 +47,83 @@ class Destination:
     timeout_s: float
     tls: TlsClient | None = None
     commit: CommitPolicy = CommitPolicy.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An HTTP origin server, and how this node proves itself to it.
+
+    Attributes:
+        url: Without a slash at its end.
+        timeout_s: Longest silence while connecting or waiting for the next bytes, seconds.
+        token_file: Holds the bearer token; None: none is sent.
+        username: Of HTTP basic authentication; empty: none is sent.
+        password_file: Given with `username`.
+        ca: PEM file of the authorities that may have signed its certificate; None: the system's.
+    """
+
+    url: str
+    timeout_s: float
+    token_file: Path | None = None
+    username: str = ""
+    password_file: Path | None = None
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StowServer:
+    """A DICOMweb server with STOW-RS; what `/studies` is put behind is the URL of its origin."""
+
+    name: str
+    origin: Origin
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class TheSender:
+    """Whoever sent the study, at the address that `peers` has for it."""
+
+    name: str
+    profile: str
+    timeout_s: float
+    tls: TlsClient | None = None
+    commit: CommitPolicy = CommitPolicy.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Hl7Receiver:
+    """What takes HL7 v2 messages over MLLP.
+
+    Attributes:
+        application: Receiving Application (MSH-5).
+        facility: Receiving Facility (MSH-6).
+        language: RFC 5646 tag of the catalogue that texts are written in.
+        tls: None sends in plain MLLP.
+    """
+
+    name: str
+    host: str
+    port: int
+    application: str
+    facility: str
+    language: str
+    timeout_s: float
+    tls: TlsClient | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FhirServer:
+    """What takes FHIR transaction bundles; the URL of its origin is the service base.
+
+    Attributes:
+        language: RFC 5646 tag of the catalogue that texts are written in.
+    """
+
+    name: str
+    origin: Origin
+    version: FhirVersion
+    language: str
+
+
+Destination: TypeAlias = StorageScp | StowServer | TheSender | Hl7Receiver | FhirServer
+"""Whatever stands in `destinations` of node.yaml."""

@@ -1,4 +1,4 @@
-"""The circuit breakers of the sender: which destinations are left alone now, and the C-ECHO that ends it."""
+"""The circuit breakers of the sender: which destinations are left alone now, and the question that ends it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.delivery import scu
 from dicom_node.delivery.breaker import CLOSED, Breaker
+from dicom_node.delivery.channel import Channel
 from dicom_node.delivery.outcomes import Backoff
-from dicom_node.domain.destinations import Destination
 from dicom_node.errors import DeliveryError
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.storage.circuits import OpenCircuit, write_circuits
@@ -35,16 +34,16 @@ class Circuits:
         """Return when something that is due at a moment can be tried."""
         return max(moment, self._of(name).open_until or moment)
 
-    def admit(self, calling_ae_title: str, destination: Destination, now: datetime) -> bool:
-        """Ask a half-open destination by C-ECHO; True if it was open until now and has answered.
+    def admit(self, name: str, channel: Channel, now: datetime) -> bool:
+        """Ask a half-open destination whether it answers; True if it was open until now and has answered.
 
         Raises:
             DeliveryError: it does not answer; its breaker is still to be told.
         """
-        if not self._of(destination.name).wants_probe(now):
+        if not self._of(name).wants_probe(now):
             return False
-        scu.echo(calling_ae_title, destination)
-        self.succeeded(destination.name)
+        channel.probe()
+        self.succeeded(name)
         return True
 
     def succeeded(self, name: str) -> None:

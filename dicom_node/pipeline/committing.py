@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from dicom_node.config import Configuration
 from dicom_node.delivery.commitment_scu import ask
 from dicom_node.domain.commitments import InstanceReference
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.jobs import Delivery, DeliveryState
 from dicom_node.domain.reports import CommitmentReport
 from dicom_node.errors import DamagedFileError, DeliveryError
@@ -51,7 +51,7 @@ class Committing:
                 self._log.error("request_unreadable", file=path.name, reason=str(error))
             self._answers.reports.take(path)
 
-    def ask_for(self, calling_ae_title: str, destination: Destination, sent: Sequence[Delivery], again: datetime) -> None:
+    def ask_for(self, calling_ae_title: str, destination: StorageScp, sent: Sequence[Delivery], again: datetime) -> None:
         """Ask for the commitment of what a destination accepted, one request a study.
 
         Args:

@@ -10,11 +10,11 @@ from itertools import groupby
 from sqlmodel import Session
 
 from dicom_node.config import Configuration
-from dicom_node.delivery import scu
+from dicom_node.delivery.channel import Channel, channel_to
 from dicom_node.delivery.fallbacks import form_of, next_stand_in
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Backoff, Outcome, Patience, Verdict
-from dicom_node.domain.destinations import Destination
-from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
+from dicom_node.domain.destinations import Destination, StorageScp
+from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, StoredResult
 from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
@@ -107,20 +107,22 @@ class Sender:
             return
         answered: set[int] = set()
         try:
-            if self._circuits.admit(self._configuration.ae_title, destination, now):
+            channel = channel_to(self._configuration.ae_title, destination)
+            if self._circuits.admit(name, channel, now):
                 with self._database.transaction() as session:
                     deliveries.hasten(session, name, datetime.now(UTC))
             for _, group in groupby(owed, key=lambda d: d.study_instance_uid):
-                self._send_study(destination, list(group), answered)
+                self._send_study(destination, channel, list(group), answered)
                 self._circuits.succeeded(name)
-            self._commit(destination, now)
+            if isinstance(destination, StorageScp):
+                self._commit(destination, now)
         except DeliveryError as error:
             opens_after = self._configuration.node.delivery.breaker_failures
             self._circuits.failed(name, error, datetime.now(UTC), opens_after=opens_after, backoff=self._backoff())
             self._postpone([d for d in owed if d.id not in answered], str(error))
 
-    def _send_study(self, destination: Destination, items: Sequence[Delivery], answered: set[int]) -> None:
-        """Send one study's objects over one association, and add those that were answered.
+    def _send_study(self, destination: Destination, channel: Channel, items: Sequence[Delivery], answered: set[int]) -> None:
+        """Send one study's objects, and add those that were answered.
 
         Raises:
             DeliveryError: the destination cannot be used; what it did not answer is owed as before.
@@ -130,11 +132,11 @@ class Sender:
             answered.add(items[position].id)
             self._record(items[position], outcome, destination)
 
-        scu.send(self._configuration.ae_title, destination, [d.result.path for d in items], note)
+        channel.send([d.result.path for d in items], note)
         jobs = sorted({d.job_id for d in items})
         self._log.info("results_delivered", jobs=",".join(map(str, jobs)), destination=destination.name, objects=len(items))
 
-    def _commit(self, destination: Destination, now: datetime) -> None:
+    def _commit(self, destination: StorageScp, now: datetime) -> None:
         with self._database.transaction() as session:
             sent = _by_destination(delivery_commitments.unasked(session, max(now, datetime.now(UTC)))).get(destination.name, [])
         if sent:
@@ -147,7 +149,7 @@ class Sender:
         state, reason = _STATES[outcome.verdict], outcome.reason
         if state is DeliveryState.OWED:
             state, reason = self._unless_given_up(delivery, reason, now)
-        attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, destination.commit)
+        attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, _commit_policy(destination))
         with self._database.transaction() as session:
             deliveries.record_attempt(session, delivery.id, attempt, now)
             if outcome.status == NOT_SUPPORTED:
@@ -198,6 +200,10 @@ class Sender:
     def _backoff(self) -> Backoff:
         section = self._configuration.node.delivery
         return Backoff(section.retry_first, section.retry_factor, section.retry_max)
+
+
+def _commit_policy(destination: Destination) -> CommitPolicy:
+    return destination.commit if isinstance(destination, StorageScp) else CommitPolicy.OFF
 
 
 def _by_destination(found: Iterable[Delivery]) -> dict[str, list[Delivery]]:

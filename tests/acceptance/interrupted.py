@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.jobs import Job
 from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
@@ -31,7 +31,7 @@ class Pushed:
         self.study = str(series[0].StudyInstanceUID)
         self.paths = write(series, folder)
         self.acknowledged: set[int] = set()
-        self._destination = Destination("node", "AINODE", "127.0.0.1", daemon.port, "generic-pacs", 10)
+        self._destination = StorageScp("node", "AINODE", "127.0.0.1", daemon.port, "generic-pacs", 10)
 
     def push_until_all_are_acknowledged(self, begun: Callable[[], None] = lambda: None) -> None:
         """Send as a careful PACS does: what got no Success is sent again."""

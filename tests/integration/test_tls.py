@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 from dicom_node.config import Peer
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.tls import TlsClient, TlsProfile, TlsServer, TlsVersion
 from dicom_node.errors import DeliveryError
@@ -129,7 +129,7 @@ def served(port: int, client: TlsClient) -> bytes:
 
 
 def echo_status(port: int, client: TlsClient | None) -> None:
-    scu.echo("PACS", Destination("node", "AINODE", "127.0.0.1", port, "generic-pacs", 5, client))
+    scu.echo("PACS", StorageScp("node", "AINODE", "127.0.0.1", port, "generic-pacs", 5, client))
 
 
 def storescu(port: int, *options: str | Path, path: Path) -> subprocess.CompletedProcess[str]:
@@ -513,7 +513,7 @@ def answers(port: int) -> bool:
 
 def deliver(port: int, tls: TlsClient | None, image: Path) -> list[Verdict]:
     outcomes: list[Outcome] = []
-    destination = Destination("pacs", "STORESCP", "127.0.0.1", port, "generic-pacs", 5, tls)
+    destination = StorageScp("pacs", "STORESCP", "127.0.0.1", port, "generic-pacs", 5, tls)
     scu.send("AINODE", destination, [image], lambda _index, outcome: outcomes.append(outcome))
     return [outcome.verdict for outcome in outcomes]
 
@@ -558,7 +558,7 @@ def test_delivery_says_what_is_wrong_with_tls(storescp: Storescp, site: Site, im
 
 
 def test_host_name_is_checked_unless_told_otherwise(storescp: Storescp, site: Site, image: Path) -> None:
-    destination = Destination("pacs", "STORESCP", "localhost", storescp.port, "generic-pacs", 5, site.as_client())
+    destination = StorageScp("pacs", "STORESCP", "localhost", storescp.port, "generic-pacs", 5, site.as_client())
     with pytest.raises(DeliveryError, match="Hostname mismatch"):
         scu.echo("AINODE", destination)
     scu.echo("AINODE", replace(destination, tls=site.as_client(check_host=False)))

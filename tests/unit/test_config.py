@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import Configuration, ConfigurationFaults, dump_snapshot, load_configuration, load_snapshot, restart_only_changes
+from dicom_node.domain.destinations import FhirServer, Hl7Receiver, Origin, StorageScp, StowServer, TheSender
 from dicom_node.domain.queue_order import hours_from_text
 from dicom_node.domain.sources import QuerySource, Retrieval, WebSource
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
@@ -130,8 +131,8 @@ def test_query_source_with_a_url_is_asked_by_dicomweb(tmp_path: Path) -> None:
         ("url: 'https://h/web', retrieve: move", "on our own connection"),
         ("ae_title: A, host: h, port: 104, ca: ca.pem", "ca without url"),
         ("url: 'ftp://h/web'", "http:// or https://"),
-        ("url: 'https://me:secret@h/web'", "a token stands in token_file"),
-        ("url: 'https://h/web?key=secret'", "a token stands in token_file"),
+        ("url: 'https://me:secret@h/web'", "secrets stand in files of their own"),
+        ("url: 'https://h/web?key=secret'", "secrets stand in files of their own"),
         ("url: 'http://h/web', token_file: token", "in the clear"),
         ("url: 'https://h/web', token_file: absent", "no file"),
         ("url: 'https://h/web', ca: absent.pem", "no file"),
@@ -242,3 +243,43 @@ def test_order_of_jobs_can_change_at_run_time(tmp_path: Path) -> None:
     before = load(tmp_path)
     assert restart_only_changes(before, load(tmp_path, NODE + "workers: {off_peak: []}\n")) == ()
     assert restart_only_changes(before, load(tmp_path, NODE + "workers: {count: 2}\n")) == ("workers.count",)
+
+
+@pytest.mark.parametrize(
+    ("destination", "words"),
+    [
+        ("type: dicom, ae_title: A, host: h", "port missing: type dicom needs ae_title, host, port"),
+        ("type: stow", "url missing: type stow needs url"),
+        ("type: stow, url: 'https://h', port: 104", "port: not with type stow"),
+        ("type: stow, url: 'http://h', token_file: t", "in the clear"),
+        ("type: stow, url: 'https://h', username: me", "username and password_file belong together"),
+        ("type: stow, url: 'https://h', username: me, password_file: p, token_file: t", "one of them"),
+        ("type: sender, host: h", "host: not with type sender"),
+        ("type: hl7, host: h, port: 1, profile: research", "profile: not with type hl7"),
+        ("type: fhir, url: 'https://h', fhir_version: r3", "r4"),
+        ("type: stow, url: 'https://h', ca: none.pem", "none.pem"),
+        ("ae_title: A, host: h, port: 1, language: ko", "language: not with type dicom"),
+    ],
+)
+def test_destination_with_options_of_another_type_is_refused_with_its_line(tmp_path: Path, destination: str, words: str) -> None:
+    text = NODE.replace("destinations:\n", f"destinations:\n  - {{name: odd, {destination}}}\n")
+    found = faults(tmp_path, text)
+    line = text.split("name: odd")[0].count("\n") + 1
+    assert any(words in fault and f":{line}: " in fault for fault in found), found
+
+
+def test_destinations_of_every_type_are_read_and_survive_a_snapshot(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    more = """destinations:
+  - {name: cloud, type: stow, url: 'https://h/web/', username: me, password_file: secret, profile: research}
+  - {name: back, type: sender, commit: off}
+  - {name: ris, type: hl7, host: ris, port: 2575, application: RIS, language: ko}
+  - {name: emr, type: fhir, url: 'http://127.0.0.1/fhir', token_file: secret, fhir_version: r5}
+"""
+    configuration = load(tmp_path, NODE.replace("destinations:\n", more))
+    found = load_snapshot(dump_snapshot(configuration)).destinations
+    assert [type(d) for d in found.values()] == [StowServer, TheSender, Hl7Receiver, FhirServer, StorageScp]
+    cloud = found["cloud"]
+    assert isinstance(cloud, StowServer)
+    assert cloud.origin == Origin("https://h/web", 30.0, None, "me", tmp_path / "secret")
+    assert [name for name in found if configuration.profile_of(name)] == ["cloud", "back", "pacs"]

@@ -1,4 +1,4 @@
-"""An archive behind QIDO-RS and WADO-RS; the only module that is an HTTP client.
+"""An archive behind QIDO-RS and WADO-RS.
 
 What identifies a patient stands in the query of a QIDO-RS request, as PS3.18 8.3 has it; nothing of it goes into messages and logs here.
 """
@@ -17,6 +17,8 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.datadict import keyword_for_tag
 
+from dicom_node.delivery.web_client import open_session
+from dicom_node.domain.destinations import Origin
 from dicom_node.domain.instances import AssociationPeer, Attributes
 from dicom_node.domain.sources import WebSource
 from dicom_node.errors import (
@@ -165,23 +167,10 @@ class WebArchive:
 
     @contextmanager
     def _session(self) -> Iterator[requests.Session]:
-        with requests.Session() as session:
-            session.trust_env = False  # neither a proxy nor a password of the environment is meant for an archive
-            session.headers["Accept-Encoding"] = "identity"
-            if self._source.ca is not None:
-                session.verify = str(self._source.ca)
-            if self._source.token_file is not None:
-                session.headers["Authorization"] = f"Bearer {self._token()}"
-            session.request = partial(session.request, timeout=self._source.timeout_s)  # type: ignore[method-assign]  # of every request
+        source = self._source
+        origin = Origin(source.url, source.timeout_s, token_file=source.token_file, ca=source.ca)
+        with open_session(origin, lambda message, hint: SourceError(f"{source.name}: {message}", hint=hint)) as session:
             yield session
-
-    def _token(self) -> str:
-        """Read the token anew each time, so that a replaced file is taken over."""
-        path = self._source.token_file
-        try:
-            return path.read_text("ascii").strip() if path else ""
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self._source.name}: token_file cannot be read ({type(error).__name__})", hint=f"look at {path}") from error
 
     @contextmanager
     def _as_ours(self) -> Iterator[None]:

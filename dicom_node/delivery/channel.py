@@ -1,0 +1,64 @@
+"""How something is sent to a destination, whatever it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.delivery import scu
+from dicom_node.delivery.outcomes import Outcome
+from dicom_node.domain.destinations import Destination, StorageScp
+from dicom_node.errors import DeliveryError
+
+
+class Channel(Protocol):
+    """The way to one destination. Used by one thread at a time."""
+
+    def probe(self) -> str:
+        """Ask whether it answers; returns what it said, in words.
+
+        Raises:
+            DeliveryError: it does not.
+        """
+
+    def send(self, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
+        """Send files of one study, in order.
+
+        Args:
+            paths: What result objects lie in.
+            answered: Called with the index of the path and what came of it, as soon as that is known.
+
+        Raises:
+            DeliveryError: the destination cannot be used; what was not `answered` was not stored as far as we know.
+        """
+
+
+class StorageChannel:
+    """C-STORE over one association. See `Channel`."""
+
+    def __init__(self, calling_ae_title: str, destination: StorageScp) -> None:
+        """Connect nothing yet."""
+        self._calling_ae_title = calling_ae_title
+        self._destination = destination
+
+    def probe(self) -> str:
+        """Send a C-ECHO. See `Channel`."""
+        scu.echo(self._calling_ae_title, self._destination)
+        return f"{self._destination.ae_title} at {self._destination.host}:{self._destination.port} answers C-ECHO"
+
+    def send(self, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
+        """See `Channel`."""
+        scu.send(self._calling_ae_title, self._destination, paths, answered)
+
+
+def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
+    """Choose the way to a destination.
+
+    Args:
+        calling_ae_title: Our AE title.
+        destination: Where to.
+    """
+    if isinstance(destination, StorageScp):
+        return StorageChannel(calling_ae_title, destination)
+    raise DeliveryError(f"{destination.name}: this version cannot send there")
