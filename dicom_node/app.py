@@ -36,6 +36,7 @@ from dicom_node.ops.counters import forget_process
 from dicom_node.ops.forked import ForkedProcess
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
+from dicom_node.pipeline.input_fit import input_faults
 from dicom_node.pipeline.running_node import LOCK, SNAPSHOT, SUPERVISOR
 from dicom_node.pipeline.starting import SUPERVISOR_VARIABLE, run_process
 from dicom_node.scp.listener import listening_socket
@@ -145,21 +146,23 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
 
 
 def check_bundles(configuration: Configuration, path: Path) -> None:
-    """Read every model bundle that a configuration names.
+    """Read every model bundle that a configuration names, and compare the inputs of its rules with theirs.
 
     Args:
         configuration: As read.
         path: node.yaml, for the message.
 
     Raises:
-        ConfigurationFaults: the fault of a bundle.
+        ConfigurationFaults: the fault of a bundle, or rules whose inputs do not fit their models.
     """
     try:
-        find_bundles(configuration.node.models_dir, configuration.bundles_dir)
+        bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     except BundleFaults as error:
         raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
+    if faults := list(input_faults(configuration, bundles)):
+        raise ConfigurationFaults(faults)
 
 
 class Supervisor:

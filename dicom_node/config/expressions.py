@@ -29,8 +29,8 @@ from dicom_node.domain.instances import Attributes
 from dicom_node.domain.values import cleaned, number
 
 Result: TypeAlias = Mapping[str, Any]
-"""What a model found: `model`, `version`, `outcome` (`analysed` or `not-analysed`), `findings` {label: {present, confidence}}, `measurements` {id: {value, unit}},
-`segments` {id: {volume_ml}}."""
+"""What a model found: `model`, `version`, `outcome` (`analysed` or `not-analysed`), `findings` {label: {present, confidence}},
+`measurements` {id: {value, unit}}, `segments` {id: {volume_ml}}."""
 
 _LONGEST = 8192
 _MOST_REMEMBERED = 64

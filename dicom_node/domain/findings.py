@@ -25,7 +25,8 @@ def findings_from_result(result: InferenceResult, voxel_ml: float | None) -> dic
         voxel_ml: Volume of one voxel, mL; None for images that are no volume, whose segments have none.
 
     Returns:
-        `{"model", "version", "outcome": "analysed" | "not-analysed", "findings": {label: {"present"}}, "measurements": {id: {"value", "unit"}}, "segments": {id: {"volume_ml"}}}`;
+        `{"model", "version", "outcome": "analysed" | "not-analysed", "findings": {label: {"present"}},
+        "measurements": {id: {"value", "unit"}}, "segments": {id: {"volume_ml"}}}`;
         `unit` is a UCUM code. Models that grade their findings add `confidence`, 0 to 1; none does by drawing alone.
     """
     findings: dict[str, Any] = {}

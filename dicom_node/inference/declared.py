@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
+import numpy as np
+
 from dicom_node.domain.frames import FrameSet
 from dicom_node.domain.results import InferenceResult
 from dicom_node.domain.volume import Volume
@@ -40,12 +42,14 @@ class _WayBack:
         seen: Places of the images that the network saw.
         shape: Of each of these, axis 0 to 2.
         first_step: Where this run's steps begin in the record.
+        missing: A sentence about each optional input that was not there.
     """
 
     sources: Sequence[GridImage]
     seen: Sequence[Geometry]
     shape: Lengths
     first_step: int
+    missing: tuple[str, ...]
 
 
 class DeclaredModel(Model):
@@ -99,6 +103,7 @@ class DeclaredModel(Model):
         manifest, first_step = self._bundle.manifest, len(recorder.steps)
         slots = [slot for slot in manifest.inputs if slot.name in inputs or not slot.optional]
         started = {slot.name: _started(slot.name, slot.kind, inputs) for slot in slots}
+        missing = self._filled(started, recorder)
         images = preprocess(started, manifest.steps.preprocess, recorder, device=self._device)
         tensors: dict[str, AnyArray] = {}
         for name, slot in manifest.network.inputs.items():
@@ -111,7 +116,7 @@ class DeclaredModel(Model):
                 tensors[name] = tensor_from_images(images[slot], form)
         first = manifest.inputs[0].name
         seen = [image.geometry for image in images[first]]
-        return Prepared(inputs, tensors, _WayBack(started[first], seen, images[first][0].shape, first_step), recorder)
+        return Prepared(inputs, tensors, _WayBack(started[first], seen, images[first][0].shape, first_step, missing), recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
         """Run the network over the images.
@@ -153,7 +158,7 @@ class DeclaredModel(Model):
             measurements=outcome.measurements,
             segments=outcome.segments,
             highlights=(),
-            warnings=tuple(outcome.warnings),
+            warnings=(*memo.missing, *outcome.warnings),
             parameters=self._parameters(),
             started_at=now,
             compute_s=earlier_s + perf_counter() - begin,
@@ -161,6 +166,17 @@ class DeclaredModel(Model):
             evaluations=outcome.evaluations,
             maps=outcome.maps,
         )
+
+    def _filled(self, started: dict[str, list[GridImage]], recorder: StepRecorder) -> tuple[str, ...]:
+        """Put what the manifest says in the place of optional inputs that are missing, on the first input's grid."""
+        first, said = started[self._bundle.manifest.inputs[0].name], []
+        for slot in self._bundle.manifest.inputs:
+            if slot.name in started or slot.fill is None:
+                continue
+            with recorder.step("fill", f"input={slot.name}", f"fill={slot.fill:g}"):
+                started[slot.name] = [GridImage(np.full_like(image.values, slot.fill), image.geometry) for image in first]
+            said.append(f"Input {slot.name} was missing: the network got {slot.fill:g} in its place.")
+        return tuple(said)
 
     def _check_size(self, name: str, images: Sequence[GridImage]) -> None:
         """Refuse what the network would refuse, with words for whoever sent the images."""

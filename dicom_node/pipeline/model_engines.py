@@ -20,7 +20,7 @@ from dicom_node.inference.gate.subject import Engine, Subject, subject_of
 from dicom_node.inference.gate.verification import Gate, verify
 from dicom_node.inference.model import Model, ModelInput
 from dicom_node.inference.network import BuildProgress
-from dicom_node.inference.pixels import GeometryPolicy, files_of, images_from_instances, read_instances
+from dicom_node.inference.pixels import files_of, images_from_instances, read_instances
 from dicom_node.pipeline.headers import header_attributes
 
 
@@ -143,7 +143,7 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
         VolumeError: they are no volume as the input wants it.
     """
     instances = read_instances(sorted(path for path in folder.rglob("*") if path.is_file()))
-    read = images_from_instances(slot.kind.value, instances, GeometryPolicy(slot.uneven.value, slot.tilted.value))
+    read = images_from_instances(slot.kind.value, instances, slot.to_policy())
     return ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
 
 
