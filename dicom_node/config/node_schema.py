@@ -98,6 +98,11 @@ class WorkersSection(Section):
     read_ahead: Size = Field(
         2 << 30, description="Images of the next job are read ahead unless they take more memory than this; 0 reads nothing ahead."
     )
+    verify_engines: bool = Field(
+        default=True,
+        description="Engines of loaded models that are here and have no record are built and verified in a process apart, at the lowest "
+        "priority; `false`: by `models build` only.",
+    )
     off_peak: tuple[OffPeakHours, ...] = Field(
         ("20:00-06:00",), description="Hours of off-peak jobs, as `20:00-06:00` or `sat-sun 00:00-24:00`; empty: any hour."
     )

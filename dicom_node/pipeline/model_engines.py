@@ -10,9 +10,10 @@ from pathlib import Path
 from dicom_node.errors import ModelError
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import InputSlot
+from dicom_node.inference.gate.attempts import Attempts
 from dicom_node.inference.gate.candidates import candidates
 from dicom_node.inference.gate.case_inputs import CaseInputs
-from dicom_node.inference.gate.choice import Candidate, Choice, Standing, choose, standings
+from dicom_node.inference.gate.choice import Candidate, Choice, Standing, State, choose, standings
 from dicom_node.inference.gate.opening import EngineSettings, open_model_on
 from dicom_node.inference.gate.plans import build_plans, digest_of, note_beside, plan_makers
 from dicom_node.inference.gate.records import Record, Records
@@ -69,16 +70,24 @@ def open_chosen(
     subject = subject_of(bundle)
     lost = dict(without or {})
     while True:
-        found = _candidates(subject, node, lost)
-        choice = choose(subject, found, _records(node, found), now or datetime.now(UTC))
-        engine = Engine(choice.backend, choice.precision)
-        candidate = next(c for c in found if (c.engine, c.device) == (engine, choice.device) and not c.unavailable)
+        choice, candidate = _choice(subject, node, lost, now or datetime.now(UTC))
         try:
             return open_model_on(subject, candidate, node.settings()), choice
         except ModelError as error:
             if candidate.reference:
                 raise
-            lost[engine] = f"it cannot be loaded: {error}"
+            lost[candidate.engine] = f"it cannot be loaded: {error}"
+
+
+def open_first_choice(bundle: ModelBundle, node: NodeEngines, *, without: Mapping[Engine, str]) -> tuple[Model, Choice]:
+    """Load a model on the engine that should serve it, and on no other; see `open_chosen`.
+
+    Raises:
+        ModelError: the model may not serve, or that engine refuses it.
+    """
+    subject = subject_of(bundle)
+    choice, candidate = _choice(subject, node, without, datetime.now(UTC))
+    return open_model_on(subject, candidate, node.settings()), choice
 
 
 def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeEngines, *, again: bool = False) -> Record:
@@ -119,20 +128,34 @@ def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeE
 
 def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, ...]:
     """Tell how each engine of a model stands, in order of preference."""
-    subject = subject_of(bundle)
+    subject, attempts = subject_of(bundle), Attempts.of_node(node.data_dir)
     found = _candidates(subject, node, {})
-    return standings(subject, found, _records(node, found))
+    return tuple(_with_attempt(s, bundle, attempts) for s in standings(subject, found, _records(node, found)))
 
 
-def chosen(bundle: ModelBundle, node: NodeEngines, now: datetime) -> Choice:
+def unverified_engines(bundle: ModelBundle, node: NodeEngines) -> tuple[Engine, ...]:
+    """List the engines that are here, would be preferred to one that may serve, and have no record, in order of preference."""
+    found: list[Engine] = []
+    for standing in engine_standings(bundle, node):
+        if standing.may_serve:
+            break
+        if standing.state is State.UNVERIFIED:
+            found.append(standing.candidate.engine)
+    return tuple(found)
+
+
+def chosen(bundle: ModelBundle, node: NodeEngines, now: datetime, *, without: Mapping[Engine, str] | None = None) -> Choice:
     """Tell which engine would serve a model; nothing is loaded.
 
     Raises:
         ModelError: none may.
     """
-    subject = subject_of(bundle)
-    found = _candidates(subject, node, {})
-    return choose(subject, found, _records(node, found), now)
+    return _choice(subject_of(bundle), node, without or {}, now)[0]
+
+
+def records_folder(data_dir: Path) -> Path:
+    """Where the records of a node lie; a record that is added changes the time of the folder."""
+    return data_dir / "engines" / "records"
 
 
 def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
@@ -145,6 +168,20 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
     instances = read_instances(sorted(path for path in folder.rglob("*") if path.is_file()))
     read = images_from_instances(slot.kind.value, instances, slot.to_policy())
     return ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
+
+
+def _with_attempt(standing: Standing, bundle: ModelBundle, attempts: Attempts) -> Standing:
+    if standing.state is not State.UNVERIFIED:
+        return standing
+    attempt = attempts.find(bundle.digest, standing.candidate.engine)
+    return standing if attempt is None else replace(standing, reason=attempt.words)
+
+
+def _choice(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str], now: datetime) -> tuple[Choice, Candidate]:
+    found = _candidates(subject, node, lost)
+    choice = choose(subject, found, _records(node, found), now)
+    engine = Engine(choice.backend, choice.precision)
+    return choice, next(c for c in found if (c.engine, c.device) == (engine, choice.device) and not c.unavailable)
 
 
 def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:

@@ -51,7 +51,7 @@ class Worker:
         self._log: Logger = get_logger()
         self._wake = Wake()
         self._shelf = BundleShelf(configuration.node.models_dir, configuration.bundles_dir)
-        self._models = ModelSide(_settings(name, configuration), self._wake)
+        self._models = ModelSide(_settings(name, configuration), self._wake, verifies=configuration.workers.verify_engines)
         self._lease = LeaseKeeper(database, configuration.workers.lease)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -81,7 +81,7 @@ class Worker:
             DicomNodeError: results cannot be built here, or a bundle is faulty.
         """
         for name in dict.fromkeys(rule.model for rule in self._configuration.rules if rule.model):
-            self._models.load(choice_of(self._shelf.bundle(name), on_cpu=False))
+            self._models.load(choice_of(self._shelf.bundle(name), on_cpu=""))
         build_self_test(datetime.now(UTC))
 
     def reconfigure(self, configuration: Configuration) -> None:
@@ -312,7 +312,7 @@ class Worker:
 
     def _read(self, run: Run) -> None:
         run.phase = Phase.READING
-        run.reading = self._readers.submit(self._reading.read, run.job, on_cpu=self._models.on_cpu)
+        run.reading = self._readers.submit(self._reading.read, run.job, on_cpu=self._models.on_cpu(run.job.key.model_digest))
         run.reading.add_done_callback(self._wake)
 
     def _collect_reading(self, run: Run | None) -> None:

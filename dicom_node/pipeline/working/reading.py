@@ -26,7 +26,7 @@ class Reading:
         self._database = database
         self._shelf = shelf
 
-    def read(self, job: Job, *, on_cpu: bool) -> ReadJob:
+    def read(self, job: Job, *, on_cpu: str) -> ReadJob:
         """Find the bundle that a job was made for, and read its inputs.
 
         Raises:
@@ -45,8 +45,8 @@ class Reading:
         return ReadJob(bundle, choice_of(bundle, on_cpu=on_cpu), limits_of(bundle, self._workers), images, perf_counter() - begin)
 
 
-def choice_of(bundle: ModelBundle, *, on_cpu: bool) -> ModelChoice:
-    """Name a bundle for the model host."""
+def choice_of(bundle: ModelBundle, *, on_cpu: str) -> ModelChoice:
+    """Name a bundle for the model host; `on_cpu` says why the device is to be left alone."""
     return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu)
 
 
