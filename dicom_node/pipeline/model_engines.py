@@ -128,9 +128,9 @@ def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeE
 
 def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, ...]:
     """Tell how each engine of a model stands, in order of preference."""
-    subject, attempts = subject_of(bundle), Attempts.of_node(node.data_dir)
+    subject = subject_of(bundle)
     found = _candidates(subject, node, {})
-    return tuple(_with_attempt(s, bundle, attempts) for s in standings(subject, found, _records(node, found)))
+    return standings(subject, found, _records(node, found))
 
 
 def unverified_engines(bundle: ModelBundle, node: NodeEngines) -> tuple[Engine, ...]:
@@ -170,13 +170,6 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
     return ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
 
 
-def _with_attempt(standing: Standing, bundle: ModelBundle, attempts: Attempts) -> Standing:
-    if standing.state is not State.UNVERIFIED:
-        return standing
-    attempt = attempts.find(bundle.digest, standing.candidate.engine)
-    return standing if attempt is None else replace(standing, reason=attempt.words)
-
-
 def _choice(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str], now: datetime) -> tuple[Choice, Candidate]:
     found = _candidates(subject, node, lost)
     choice = choose(subject, found, _records(node, found), now)
@@ -185,10 +178,10 @@ def _choice(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str], now
 
 
 def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:
-    return tuple(
-        replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c
-        for c in candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
-    )
+    attempts = Attempts.of_node(node.data_dir)
+    found = candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
+    noted = (replace(c, attempt=a.words) if (a := attempts.find(subject.bundle.digest, c.engine)) else c for c in found)
+    return tuple(replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c for c in noted)
 
 
 def _records(node: NodeEngines, found: tuple[Candidate, ...]) -> Mapping[str, Record]:

@@ -14,7 +14,6 @@ from dicom_node.config.values import Duration, Size
 from dicom_node.inference.network import Precision, RemoteModel
 
 
-
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("is a file of the host: write its absolute path")

@@ -48,8 +48,8 @@ class InputSlot(Section):
     tilted: Irregular = Field(Irregular.REFUSE, description="Slices sheared by a gantry tilt: refuse, or resample. Volumes only.")
     only: dict[str, str | int | float] = Field(
         {},
-        description="Which frames are wanted where a series holds several at one position, such as {TemporalPositionIndex: 1}: the value by "
-        "DICOM keyword; without, such a series is refused. Volumes only.",
+        description="Which frames are wanted where a series holds several at one position, such as {TemporalPositionIndex: 1}: the value "
+        "by DICOM keyword; without, such a series is refused. Volumes only.",
     )
     color: Color = Field(Color.GRAY, description="gray: one value a pixel; rgb: red, green and blue. Frames only.")
     optional: bool = Field(default=False, description="The model also runs without it. Never the first input.")

@@ -129,11 +129,10 @@ class Host:
             return [output for run in runs for output in self._outputs([run])]
         try:
             return infer_together(model, prepared)
+        except EngineUnavailableError as error:  # a server's own memory that ran out is told like this too
+            return [self._elsewhere(run, error) for run in runs]
         except Exception as error:
-            fault = fault_of(error)
-            if isinstance(fault, EngineUnavailableError):
-                return [self._elsewhere(run, fault) for run in runs]
-            if not isinstance(fault, OutOfMemoryError) or not model.shrink():
+            if not isinstance(fault_of(error), OutOfMemoryError) or not model.shrink():
                 raise
             error.__traceback__ = None  # its frames hold the arrays that were too many
         for run in runs:

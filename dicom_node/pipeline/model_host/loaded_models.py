@@ -55,6 +55,9 @@ class LoadedModels:
         another = look_again(entry.opened)
         if another is None:
             return entry.opened
+        if another.model is entry.opened.model:
+            entry.opened = another
+            return another
         self._take_out(entry)
         return self._keep(choice, another, perf_counter() - begin, _resident_bytes() - before)
 
@@ -77,7 +80,7 @@ class LoadedModels:
         lost: Mapping[Engine, str] = {Engine(opened.opened.backend, opened.opened.precision): why}
         with self._lock:
             entry = self._entries.get(choice)
-        if entry is not None and entry.opened is opened:
+        if entry is not None and entry.opened.model is opened.model:
             self._take_out(entry)
             entry = None
         another = entry.opened if entry else self._added(choice, lambda: open_choice(choice, self._settings, dict(lost)))
@@ -89,7 +92,7 @@ class LoadedModels:
     def let_go(self, opened: OpenedModel, *, for_good: bool = False) -> None:
         """A run of the model is over; for good, if the model is to be loaded anew for the next one."""
         with self._lock:
-            entry = next((e for e in (*self._entries.values(), *self._leaving) if e.opened is opened), None)
+            entry = next((e for e in (*self._entries.values(), *self._leaving) if e.opened.model is opened.model), None)
             if entry is None:
                 return
             entry.runs -= 1

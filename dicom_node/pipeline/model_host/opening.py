@@ -58,8 +58,10 @@ class EngineWatch:
         if self.without or _serving(self.choice) != self._wanted():
             self._try_at_s = monotonic() + _TRY_AGAIN_S
 
-    def another(self) -> tuple[Model, Choice] | None:
-        """Load the engine that should serve by now; None if the one that does still should, or the other cannot be loaded after all.
+    def another(self, model: Model) -> tuple[Model, Choice] | None:
+        """Load the engine that should serve by now; None if nothing has changed, or it cannot be loaded after all.
+
+        Where the same engine should serve and the reason is another one, that is told with the model that there is.
 
         Raises:
             ModelError: by the records of now the model may not serve at all.
@@ -72,7 +74,7 @@ class EngineWatch:
             self.without.clear()
         wanted = chosen(self.bundle, self.node, datetime.now(UTC), without=self.without)
         if _serving(wanted) == _serving(self.choice):
-            return None
+            return None if wanted == self.choice else (model, wanted)
         try:
             return open_first_choice(self.bundle, self.node, without=self.without)
         except ModelError as error:
@@ -127,12 +129,12 @@ def opened_model(model: Model, watch: EngineWatch, on_cpu: str = "") -> OpenedMo
 
 
 def look_again(opened: OpenedModel) -> OpenedModel | None:
-    """Load the engine that should serve a model by now; None if the one that does still should.
+    """Load the engine that should serve a model by now; None if nothing has changed. The same model comes back where only words have.
 
     Raises:
         ModelError: by the records of now the model may not serve at all.
     """
-    found = opened.watch.another()
+    found = opened.watch.another(opened.model)
     if found is None:
         return None
     model, choice = found
