@@ -78,7 +78,7 @@ class DestinationSection(Section):
 class WorkersSection(Section):
     """The processes that run models."""
 
-    count: int = Field(1, ge=1, le=64, description="Worker processes; each runs one job at a time.")
+    count: int = Field(0, ge=0, le=64, description="Worker processes; each runs one job at a time. 0: one a GPU, and one without any.")
     threads: int = Field(0, ge=0, le=256, description="Threads per worker; 0 takes what the machine has.")
     lease: Duration = Field(timedelta(seconds=60), description="A job whose worker gave no sign for this long is given to another.")
     max_attempts: int = Field(12, ge=1, le=20, description="Attempts before a job fails visibly.")

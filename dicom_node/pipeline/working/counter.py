@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from dicom_node.config import Configuration
@@ -26,23 +27,23 @@ class JobCounter:
             ahead.release(session, self._worker)
             return queue.recover(session, _now(), owner=self._worker)
 
-    def claim(self) -> Job | None:
-        """Take the next job; None if none is due."""
+    def claim(self, leave: Collection[str] = ()) -> Job | None:
+        """Take the next job, of none of the models whose digests are left to others; None if none is due."""
         with self._database.reading() as session:  # most looks find nothing, and need not keep a writer waiting
-            if ahead.next_job(session, None, _now(), self._order) is None:
+            if ahead.next_job(session, None, _now(), self._order, leave) is None:
                 return None
         with self._database.transaction() as session:
-            return queue.claim(session, self._worker, _now(), self._workers.lease, self._order)
+            return queue.claim(session, self._worker, _now(), self._workers.lease, self._order, leave)
 
     def claim_begun(self, job_id: int) -> Job | None:
         """Take a job that was begun; None if it was cancelled, or another worker has it."""
         with self._database.transaction() as session:
             return queue.claim_begun(session, self._worker, job_id, _now(), self._workers.lease)
 
-    def next_job(self) -> Job | None:
-        """Say which job comes next for this worker."""
+    def next_job(self, leave: Collection[str] = ()) -> Job | None:
+        """Say which job comes next for this worker, which leaves models to others by their digests."""
         with self._database.reading() as session:
-            return ahead.next_job(session, self._worker, _now(), self._order)
+            return ahead.next_job(session, self._worker, _now(), self._order, leave)
 
     def companions(self, job: Job, limit: int) -> list[Job]:
         """List jobs that may share an inference with this one."""
