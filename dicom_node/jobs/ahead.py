@@ -6,7 +6,6 @@ that is only read ahead may be taken by any worker that has nothing better to do
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, select
@@ -18,7 +17,7 @@ from dicom_node.jobs.queue import job_from_row
 from dicom_node.storage.tables import JobRow
 
 
-def next_job(session: Session, worker: str | None, now: datetime, order: QueueOrder, leave: Collection[str] = ()) -> Job | None:
+def next_job(session: Session, worker: str | None, now: datetime, order: QueueOrder) -> Job | None:
     """Say which job is next by the order of jobs; writes nothing.
 
     Args:
@@ -26,9 +25,8 @@ def next_job(session: Session, worker: str | None, now: datetime, order: QueueOr
         worker: Leaves out what others read ahead; None leaves out nothing, as a claim does.
         now: Now, UTC.
         order: The order of jobs.
-        leave: Digests of models whose jobs are left to others.
     """
-    row = look_ahead(session, order, worker, now, leave)
+    row = look_ahead(session, order, worker, now)
     return None if row is None else job_from_row(row)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 
@@ -20,17 +20,10 @@ _QUEUED = literal(str(JobState.QUEUED), literal_execute=True)  # in the text of 
 _UNENDED = (JobState.QUEUED, JobState.RUNNING)
 
 
-def take_next(session: Session, order: QueueOrder, now: datetime, leave: Collection[str] = ()) -> JobRow | None:
-    """Choose and lock the next job by the rules of `domain.queue_order`, and count the turn; None if none may run now.
-
-    Args:
-        session: Open transaction.
-        order: Of jobs.
-        now: Now, UTC.
-        leave: Digests of models whose jobs are left to others.
-    """
+def take_next(session: Session, order: QueueOrder, now: datetime) -> JobRow | None:
+    """Choose and lock the next job by the rules of `domain.queue_order`, and count the turn; None if none may run now."""
     turn = _turn(session)
-    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, now, leave=leave)}
+    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, order, now)}
     chosen = order.choose([w for w, _ in waiting.values()], turn.stat_in_a_row, now)
     if chosen is None:
         return None
@@ -47,10 +40,10 @@ def take_this(session: Session, job_id: int, worker: str) -> JobRow | None:
     return row
 
 
-def look_ahead(session: Session, order: QueueOrder, worker: str | None, now: datetime, leave: Collection[str] = ()) -> JobRow | None:
+def look_ahead(session: Session, order: QueueOrder, worker: str | None, now: datetime) -> JobRow | None:
     """Say which job `take_next` would choose, of those that no other worker reads ahead if one is named; changes nothing."""
     turn = session.exec(select(QueueTurnRow)).first()
-    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, now, not_ahead_of=worker, leave=leave)}
+    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, order, now, not_ahead_of=worker)}
     chosen = order.choose([w for w, _ in waiting.values()], turn.stat_in_a_row if turn else 0, now)
     return None if chosen is None else waiting[chosen.job_id][1]
 
@@ -97,12 +90,12 @@ def _count(turn: QueueTurnRow, priority: Priority) -> None:
 
 
 def _longest_due(
-    session: Session, now: datetime, *, not_ahead_of: str | None = None, leave: Collection[str] = ()
+    session: Session, order: QueueOrder, now: datetime, *, not_ahead_of: str | None = None
 ) -> Iterator[tuple[Waiting, JobRow]]:
     for priority in Priority:
         due = _due(priority, leave_others=not_ahead_of is not None)
-        if leave:
-            due = due.where(col(JobRow.model_digest).not_in(leave))
+        if order.leave:
+            due = due.where(col(JobRow.model_digest).not_in(order.leave))
         row = session.exec(due, params={"now": now, "worker": not_ahead_of} if not_ahead_of is not None else {"now": now}).first()
         if row is not None:
             yield Waiting(row.id or 0, priority, row.next_attempt_at), row

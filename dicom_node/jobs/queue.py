@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,9 +64,7 @@ def find(session: Session, key: JobKey) -> int | None:
     return row.id if row else None
 
 
-def claim(
-    session: Session, worker: str, now: datetime, lease: timedelta, order: QueueOrder | None = None, leave: Collection[str] = ()
-) -> Job | None:
+def claim(session: Session, worker: str, now: datetime, lease: timedelta, order: QueueOrder | None = None) -> Job | None:
     """Take the next job; None if none may run now. The transaction serialises claims.
 
     Args:
@@ -75,9 +73,8 @@ def claim(
         now: Now, UTC.
         lease: How long the worker may give no sign.
         order: Which job is next; None: the order of `QueueOrder` as it is without configuration, off-peak jobs at any hour.
-        leave: Digests of models whose jobs are left to other workers.
     """
-    row = take_next(session, order or QueueOrder(), now, leave)
+    row = take_next(session, order or QueueOrder(), now)
     return None if row is None else _begin(session, row, worker, now, lease)
 
 

@@ -165,13 +165,13 @@ class Worker:
 
     def _take_over(self, configuration: Configuration) -> None:
         self._left = self._left_to_others()
-        self._counter = JobCounter(self.name, configuration, self._database)
+        self._counter = JobCounter(self.name, configuration, self._database, self._left)
         self._recording = Recording(configuration, self._database, self._files, self._shelf)
         self._reading = Reading(configuration.workers, self._database, self._shelf, self._placement)
 
     def _claim_next(self) -> None:
         """Claim the job that was begun first; else the next by the order of jobs, whether or not it was read ahead."""
-        job = self._claim_begun() or self._counter.claim(self._left)
+        job = self._claim_begun() or self._counter.claim()
         if job is None:
             return
         run = self._ahead.pop(job.id) if job.id in self._ahead else Run(job)
@@ -273,7 +273,7 @@ class Worker:
         for other in self._ahead.values():
             if other.phase is Phase.READ and run.phase is not Phase.PREPARING:
                 self._models.put(other)
-        job = self._counter.next_job(self._left)
+        job = self._counter.next_job()
         if job is None or job.id == run.job.id:  # a lease that was lost put it back: this run has to end first
             return
         following = self._ahead.get(job.id) or self._reserve(job, _MOST_AHEAD)
@@ -361,10 +361,8 @@ def _fault_of(error: BaseException) -> Fault:
 
 def _settings(name: str, configuration: Configuration, placement: Placement) -> HostSettings:
     logging, workers = configuration.node.logging, configuration.workers
-    log = (logging.level, logging.format == "json")
-    return HostSettings(
-        f"{name}-host", workers.threads, workers.model_memory, configuration.data_dir, *log, placement.device, placement.memory_bytes
-    )
+    log, place = (logging.level, logging.format == "json"), (placement.device, placement.memory_bytes)
+    return HostSettings(f"{name}-host", workers.threads, workers.model_memory, configuration.data_dir, *log, *place)
 
 
 def _shut(models: ModelSide, lease: LeaseKeeper) -> None:

@@ -22,7 +22,7 @@ from dicom_node.storage import Database, InstanceFiles, queries
 from tests.integration.working_house import LATER, WorkingHouse
 from tests.phantoms import chest_series
 from tests.unit.inference.steps.bundles import LUNG, ONE, write_bundle
-from tests.unit.inference.steps.networks import mean_intensity, model, value
+from tests.unit.inference.steps.networks import Axes, mean_intensity, model, value
 from tests.unit.test_config import NODE, load
 
 LEVEL = {"id": "level", "label": "Level", "concept": LUNG, "unit": ONE, "of": "level"}
@@ -54,7 +54,7 @@ def difference() -> bytes:
         helper.make_node("GlobalAveragePool", ["change"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["level"]),
     ]
-    axes = ["n", 1, "d", "h", "w"]
+    axes: Axes = ["n", 1, "d", "h", "w"]
     return model(nodes, [value("now", axes), value("before", axes)], [value("level", ["n", 1])])
 
 
@@ -129,7 +129,7 @@ def test_network_inputs_are_joined_by_name_and_not_by_place(tmp_path: Path, hous
         helper.make_node("GlobalAveragePool", ["sum"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["level"]),
     ]
-    axes = ["n", 1, "d", "h", "w"]
+    axes: Axes = ["n", 1, "d", "h", "w"]
     three = model(nodes, [value(n, axes) for n in ("now", "before", "again")], [value("level", ["n", 1])])
     sections = {**CHANGE, "inputs": [INPUTS[0], third, INPUTS[1]], "network": network, "steps": steps}
     write_bundle(tmp_path / "models" / "change", three, sections)

@@ -40,6 +40,8 @@ from dicom_node.pipeline.model_host.messages import (
     Progressed,
 )
 from dicom_node.pipeline.model_host.opening import OpenedModel
+from dicom_node.pipeline.result_files import program_output
+from dicom_node.storage import InstanceFiles
 
 _PROGRESS_EVERY_S = 0.25
 
@@ -67,6 +69,7 @@ class Host:
     def __init__(self, channel: Channel, settings: HostSettings) -> None:
         """Load nothing yet."""
         self._channel = channel
+        self._files = InstanceFiles(settings.data_dir)
         self._models = LoadedModels(settings, self._tell)
         self._runs: dict[int, _Run] = {}
         self._lock = threading.Lock()
@@ -106,6 +109,8 @@ class Host:
         with self._failing([run]):
             with self._stage(run, HostStage.LOAD):
                 run.opened = self._models.take(run.order.model)
+            if run.opened.runs_program:
+                run.recorder.output_file = program_output(self._files, run.order.run_id)
             with self._stage(run, HostStage.PREPARE):
                 run.prepared = run.model.prepare(run.order.inputs, run.recorder)
 

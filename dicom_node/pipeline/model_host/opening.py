@@ -9,6 +9,7 @@ from time import monotonic
 
 from dicom_node.errors import DicomNodeError, ModelError
 from dicom_node.inference import Model, ModelBundle, load_bundle
+from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.gate.choice import Choice
 from dicom_node.inference.gate.engine_facts import CPU, device_name, library_versions
 from dicom_node.inference.gate.subject import Engine
@@ -35,6 +36,11 @@ class OpenedModel:
     declared_bytes: int
     across_jobs: int
     watch: EngineWatch
+
+    @property
+    def runs_program(self) -> bool:
+        """Whether each run starts a program."""
+        return self.watch.bundle.manifest.network.format is FileFormat.COMMAND
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dicom_node.config import Configuration
@@ -14,11 +14,11 @@ from dicom_node.storage import Database
 class JobCounter:
     """Claims, and what comes before a claim, in one worker's name."""
 
-    def __init__(self, worker: str, configuration: Configuration, database: Database) -> None:
-        """Take the order of jobs from the configuration."""
+    def __init__(self, worker: str, configuration: Configuration, database: Database, leave: frozenset[str] = frozenset()) -> None:
+        """Take the order of jobs from the configuration, but for models that are left to other workers, by their digests."""
         self._worker = worker
         self._workers = configuration.workers
-        self._order = configuration.workers.to_queue_order()
+        self._order = replace(configuration.workers.to_queue_order(), leave=leave)
         self._database = database
 
     def recover(self) -> list[int]:
@@ -27,23 +27,23 @@ class JobCounter:
             ahead.release(session, self._worker)
             return queue.recover(session, _now(), owner=self._worker)
 
-    def claim(self, leave: Collection[str] = ()) -> Job | None:
-        """Take the next job, of none of the models whose digests are left to others; None if none is due."""
+    def claim(self) -> Job | None:
+        """Take the next job; None if none is due."""
         with self._database.reading() as session:  # most looks find nothing, and need not keep a writer waiting
-            if ahead.next_job(session, None, _now(), self._order, leave) is None:
+            if ahead.next_job(session, None, _now(), self._order) is None:
                 return None
         with self._database.transaction() as session:
-            return queue.claim(session, self._worker, _now(), self._workers.lease, self._order, leave)
+            return queue.claim(session, self._worker, _now(), self._workers.lease, self._order)
 
     def claim_begun(self, job_id: int) -> Job | None:
         """Take a job that was begun; None if it was cancelled, or another worker has it."""
         with self._database.transaction() as session:
             return queue.claim_begun(session, self._worker, job_id, _now(), self._workers.lease)
 
-    def next_job(self, leave: Collection[str] = ()) -> Job | None:
-        """Say which job comes next for this worker, which leaves models to others by their digests."""
+    def next_job(self) -> Job | None:
+        """Say which job comes next for this worker."""
         with self._database.reading() as session:
-            return ahead.next_job(session, self._worker, _now(), self._order, leave)
+            return ahead.next_job(session, self._worker, _now(), self._order)
 
     def companions(self, job: Job, limit: int) -> list[Job]:
         """List jobs that may share an inference with this one."""

@@ -95,7 +95,8 @@ MEAN = float(np.mean([ds.pixel_array.astype(float) - 1024 for ds in chest_series
 def test_served_network_serves_jobs_after_the_gate_and_the_reference_whenever_the_server_is_away(served: Served, house: Make) -> None:
     node = house(on_server(served), verifies=False)
     job, trace = node.run()
-    assert (trace["backend"], node.level(job)) == ("onnxruntime", pytest.approx(MEAN, abs=0.01))
+    assert trace["backend"] == "onnxruntime"
+    assert node.level(job) == pytest.approx(MEAN, abs=0.01)
     assert f"triton fp32 on {served.address} is not verified" in trace["fallback"]
     assert served.inferences == 0
 
@@ -133,7 +134,8 @@ def test_server_that_serves_another_network_never_serves_a_job(house: Make) -> N
         node = house(on_server(served), verifies=False)
         assert dicom_node("models", "verify", "level").code == 1
         job, trace = node.run()
-        assert (trace["backend"], node.level(job)) == ("onnxruntime", pytest.approx(MEAN, abs=0.01))
+        assert trace["backend"] == "onnxruntime"
+    assert node.level(job) == pytest.approx(MEAN, abs=0.01)
         assert f"triton fp32 on {served.address} failed its verification" in trace["fallback"]
         listed = dicom_node("models", "list").out
         assert "triton fp32 failed its verification" in listed
