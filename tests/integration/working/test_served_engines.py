@@ -135,7 +135,7 @@ def test_server_that_serves_another_network_never_serves_a_job(house: Make) -> N
         assert dicom_node("models", "verify", "level").code == 1
         job, trace = node.run()
         assert trace["backend"] == "onnxruntime"
-    assert node.level(job) == pytest.approx(MEAN, abs=0.01)
+        assert node.level(job) == pytest.approx(MEAN, abs=0.01)
         assert f"triton fp32 on {served.address} failed its verification" in trace["fallback"]
         listed = dicom_node("models", "list").out
         assert "triton fp32 failed its verification" in listed

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dicom_node.config.faults import Fault, known
 from dicom_node.config.yaml_lines import YamlFile
-from dicom_node.inference.bundle.checks.repeats import repeated
+from dicom_node.inference.bundle.checks.repeats import Place, repeated
 from dicom_node.inference.bundle.engines_schema import Backend
 from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.bundle.manifest import Manifest
@@ -47,7 +47,7 @@ def _check_triton(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
     engines = manifest.engines
     named = Backend.TRITON in engines.backends
     if named and engines.triton is None:
-        place = ["engines", "backends", engines.backends.index(Backend.TRITON)]
+        place: Place = ["engines", "backends", engines.backends.index(Backend.TRITON)]
         yield source.fault(place, "nothing says where the server is", "write engines.triton: {url: ..., model: ..., version: ...}")
     if engines.triton is not None and not named:
         yield source.fault(["engines", "triton"], "backends do not name triton", "name it there, or leave this out")
