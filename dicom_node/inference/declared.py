@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
@@ -17,6 +17,7 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import InputKind
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
 from dicom_node.inference.session import Session, Tensors
+from dicom_node.inference.steps.device_choice import CPU, StepsDeviceError
 from dicom_node.inference.steps.grid import Geometry, GridImage, images_from_input
 from dicom_node.inference.steps.outcome import OutcomeMaker
 from dicom_node.inference.steps.postprocess import outputs_from_tensors, postprocess
@@ -104,7 +105,7 @@ class DeclaredModel(Model):
         slots = [slot for slot in manifest.inputs if slot.name in inputs or not slot.optional]
         started = {slot.name: _started(slot.name, slot.kind, inputs) for slot in slots}
         missing = self._filled(started, recorder)
-        images = preprocess(started, manifest.steps.preprocess, recorder, device=self._device)
+        images = self._preprocessed(started, recorder)
         tensors: dict[str, AnyArray] = {}
         for name, slot in manifest.network.inputs.items():
             form = self._form.inputs[name]
@@ -124,6 +125,13 @@ class DeclaredModel(Model):
         Raises:
             ModelError: the engine failed, or gave what cannot be read.
         """
+        try:
+            return self._over_the_images(prepared)
+        except StepsDeviceError as error:
+            self._leave_device(prepared.recorder, error)
+        return self._over_the_images(prepared)
+
+    def _over_the_images(self, prepared: Prepared) -> Tensors:
         strategy, fixed = self._strategy, self._form.fixed_batch
         written = (*strategy.parameters(), *(() if fixed is None else (f"batch_of_network={fixed}",)))
         with prepared.recorder.step(_way_of(self._bundle.manifest.steps.infer)[0], *written):
@@ -166,6 +174,21 @@ class DeclaredModel(Model):
             evaluations=outcome.evaluations,
             maps=outcome.maps,
         )
+
+    def _preprocessed(self, started: Mapping[str, Sequence[GridImage]], recorder: StepRecorder) -> dict[str, list[GridImage]]:
+        entries = self._bundle.manifest.steps.preprocess
+        try:
+            return preprocess(started, entries, recorder, device=self._device)
+        except StepsDeviceError as error:
+            self._leave_device(recorder, error)
+        return preprocess(started, entries, recorder)
+
+    def _leave_device(self, recorder: StepRecorder, error: StepsDeviceError) -> None:
+        """Do the steps in numpy from now on, and note why."""
+        with recorder.step("steps_on_cpu", f"instead_of={self._device}", f"reason={error}"):
+            self._device = CPU
+            if isinstance(self._strategy, Windows):
+                self._strategy = replace(self._strategy, device=CPU)
 
     def _filled(self, started: dict[str, list[GridImage]], recorder: StepRecorder) -> tuple[str, ...]:
         """Put what the manifest says in the place of optional inputs that are missing, on the first input's grid."""

@@ -102,6 +102,11 @@ class EnginesSection(Section):
     tolerance: ToleranceSection = Field(default_factory=ToleranceSection, description="How far an engine may differ from the reference.")
     profiles: dict[str, ShapeProfile] = Field({}, description="Shapes by network input, for inputs with open lengths.")
     triton: TritonSection | None = Field(None, description="The server; exactly when backends name triton.")
+    steps_on_device: bool = Field(
+        default=True,
+        description="Where the network runs on a GPU, resample images and sum up windows there too, if torch can use it; what fails there "
+        "goes on in numpy.",
+    )
     cpu_fallback: bool = Field(default=True, description="Run on the CPU if no GPU can.")
 
 
