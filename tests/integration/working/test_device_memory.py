@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from dicom_node.domain.jobs import Job, JobState
-from dicom_node.inference import load_bundle
 from dicom_node.storage import queries
 from tests.integration.working.test_devices import driver
 from tests.integration.working.worker_house import WorkerHouse
@@ -104,11 +103,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerHouse]:
     (hook / "sitecustomize.py").write_text(STAND_IN)
     made.environment["PYTHONPATH"] = f"{hook}:{made.environment['PYTHONPATH']}"
     made.environment["LD_LIBRARY_PATH"] = str(driver(folder / "driver", 1))
-    for name in ("shrinks", "falls", "fails"):
-        command = [sys.executable, "-m", "dicom_node", "models", "verify", name, "--config", str(folder / "node.yaml")]
-        done = subprocess.run(command, env=made.environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr + done.stdout
-        assert load_bundle(folder / "models" / name).digest == made.bundles[name].digest
+    command = [sys.executable, "-m", "dicom_node", "models", "verify", "--config", str(folder / "node.yaml")]
+    done = subprocess.run(command, env=made.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
     (made.notes / "calls").unlink()
     made.start()
     yield made
