@@ -63,5 +63,6 @@ def look_for_devices() -> Sequence[CudaDevice]:
     except Exception as error:  # noqa: BLE001 - whatever a vendor's plug-in raises: the CPU decodes
         registered, reason = False, type(error).__name__
     if not registered:
-        log.warning("device_decoders_unavailable", reason=f"{reason}; the CPU decodes", hint="install the extra `gpu`")
+        hint = "install nvidia-nvimgcodec-cu12 or -cu13, as the driver's CUDA version is"
+        log.warning("device_decoders_unavailable", reason=f"{reason}; the CPU decodes", hint=hint)
     return found.devices
