@@ -103,7 +103,7 @@ class LoadedModels:
             self._close_left()
 
     def _added(self, choice: ModelChoice, open_it: Callable[[], OpenedModel]) -> OpenedModel:
-        self._evict(_weight_bytes(choice.folder), 0)
+        self._evict(_weight_bytes(choice.folder), 0 if choice.on_cpu else choice.device_bytes)
         begin, before = perf_counter(), _resident_bytes()
         opened = open_it()
         return self._keep(choice, opened, perf_counter() - begin, _resident_bytes() - before)

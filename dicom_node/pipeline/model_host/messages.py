@@ -34,12 +34,14 @@ class ModelChoice:
     Attributes:
         digest: Of the bundle that the job was made for; another one is refused.
         on_cpu: Why the device is to be left alone, for example because it was lost; empty if it is not.
+        device_bytes: What its manifest says it takes of a GPU; 0 if it says nothing.
     """
 
     name: str
     folder: Path
     digest: str
     on_cpu: str = ""
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

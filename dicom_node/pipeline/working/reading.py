@@ -50,7 +50,7 @@ class Reading:
 
 def choice_of(bundle: ModelBundle, *, on_cpu: str) -> ModelChoice:
     """Name a bundle for the model host; `on_cpu` says why the device is to be left alone."""
-    return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu)
+    return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu, bundle.manifest.resources.device_memory or 0)
 
 
 def limits_of(bundle: ModelBundle, workers: WorkersSection) -> RunLimits:
