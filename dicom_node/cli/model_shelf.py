@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.faults import known
 from dicom_node.config.models_dir import BundleEntry, find_models
-from dicom_node.errors import DicomNodeError, ModelError
+from dicom_node.errors import DicomNodeError, ModelError, StorageError
 from dicom_node.inference import BundleFaults, Manifest, ModelBundle, load_bundle
 from dicom_node.inference.bundle.loading import awaits_networks, read_manifest
 from dicom_node.inference.bundle.tasks import tasks_of
@@ -105,22 +105,28 @@ class Serving:
     Attributes:
         engine: Back end and precision; empty if none may.
         why: Why it is not the first preference, or why none may; empty if it is.
+        known: False if this user may not read the node's records.
     """
 
     engine: str
     why: str
+    known: bool = True
 
 
 def serving_of(bundle: ModelBundle, node: NodeEngines) -> Serving:
     """Choose as a worker would; nothing is loaded."""
     try:
         choice = chosen(bundle, node, datetime.now(UTC))
+    except StorageError:  # of a node whose records are not this user's to read
+        return Serving("", "", known=False)
     except DicomNodeError as error:
         return Serving("", str(error))
     return Serving(f"{choice.backend} {choice.precision}", choice.fallback)
 
 
 def _state(bundle: ModelBundle, node: NodeEngines, serving: Serving) -> str:
+    if not serving.known:
+        return "ready"
     if not serving.engine:
         return "does not serve: `models engines`"
     failed = [str(s.candidate.engine) for s in engine_standings(bundle, node) if s.state is State.FAILED]

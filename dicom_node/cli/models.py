@@ -66,6 +66,8 @@ def show(
         typer.echo(f"\n{section.heading}")
         for line in section.lines:
             typer.echo(f"{_INDENT}{line}")
+    if not serving.known:
+        return
     typer.echo("\nEngine here")
     typer.echo(f"{_INDENT}Runs on {serving.engine}." if serving.engine else f"{_INDENT}None may serve.")
     if serving.why:

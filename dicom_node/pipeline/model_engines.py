@@ -185,6 +185,15 @@ def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str])
 
 
 def _records(node: NodeEngines, found: tuple[Candidate, ...]) -> Mapping[str, Record]:
+    if not _is_folder(records_folder(node.data_dir)):  # whoever only looks makes nothing in data_dir
+        return {}
     records = Records.open(node.data_dir)
     keys = {c.key.digest: c.key for c in found if c.key is not None}
     return {digest: record for digest, key in keys.items() if (record := records.find(key)) is not None}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

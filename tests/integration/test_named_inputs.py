@@ -218,6 +218,33 @@ def test_rule_without_inputs_is_refused_for_a_model_that_needs_two(tmp_path: Pat
     assert "rules.yaml:4: rules[0].model: model 'change' needs input 'prior', the rule does not give it" in fault
 
 
+IRREGULAR = {"uneven": "not evenly spaced", "tilted": "tilted gantry"}
+
+
+@pytest.mark.parametrize("option", IRREGULAR)
+@pytest.mark.parametrize("declared", [False, True])
+def test_irregular_volume_is_refused_with_the_option_that_would_let_it_through(
+    tmp_path: Path, database: Database, files: InstanceFiles, option: str, declared: bool
+) -> None:
+    inputs = [{"name": "images", "kind": "volume", **({option: "resample"} if declared else {})}]
+    sections = {"name": "one-phase", "inputs": inputs, "steps": {"infer": "whole"}, "outputs": {"measurements": [LEVEL]}}
+    write_bundle(tmp_path / "models" / "one-phase", mean_intensity(), sections)
+    node, series = PriorHouse(tmp_path, database, files, ONLY, NODE), chest_series()
+    if option == "uneven":
+        del series[7]
+    else:
+        for number, ds in enumerate(series):
+            ds.ImagePositionPatient = [-160, -160 + 3 * number, 10 * number]
+    job = node.run_all(series)
+    node.worker.close()
+    if declared:
+        assert job.state is JobState.DONE
+        assert not job.reason.startswith("not analysed")
+    else:
+        assert IRREGULAR[option] in job.reason
+        assert f"let the model's input declare `{option}: resample`" in job.reason
+
+
 ONLY = """\
 rules:
   - name: perfusion

@@ -17,6 +17,8 @@ from dicom_node.pipeline.model_host.messages import HostSettings, ModelChoice
 from dicom_node.pipeline.verifying_process import LATER, NOTHING, RECORDED, VerifyingOrder
 
 _TRY_AGAIN_S = 600.0
+_LONGEST_S = 4 * 3600.0
+"""A builder of TensorRT may take an hour; what takes longer than this hangs, and keeps all other engines of the node waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class EngineKeeper:
         self._known: set[tuple[str, Engine]] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._now: _Wanted | None = None
+        self._begun_at_s = 0.0
 
     def want(self, model: ModelChoice, engines: Sequence[Engine]) -> None:
         """Have engines verified, each once in this worker's life, unless it could not be tried."""
@@ -54,6 +57,10 @@ class EngineKeeper:
         """Take over what has ended, and begin what is next."""
         if self._process is not None and (status := self._process.poll()) is not None:
             self._ended(status)
+        elif self._process is not None and monotonic() - self._begun_at_s > _LONGEST_S:
+            self._process.kill()
+            self._process.wait()
+            self._ended(None)
         if self._process is None:
             now = monotonic()
             due = next((wanted for wanted in self._waiting if wanted.not_before_s <= now), None)
@@ -92,10 +99,11 @@ class EngineKeeper:
         except OSError as error:
             get_logger().warning("engine_not_verified", model=model.name, engine=str(wanted.engine), reason=type(error).__name__)
             return
-        self._now = wanted
+        self._now, self._begun_at_s = wanted, monotonic()
         get_logger().info("engine_verifying", model=model.name, engine=str(wanted.engine))
 
-    def _ended(self, status: int) -> None:
+    def _ended(self, status: int | None) -> None:
+        """Take over an end; None: it took too long."""
         wanted, self._process, self._now = self._now, None, None
         if wanted is None:
             return
@@ -104,6 +112,12 @@ class EngineKeeper:
         elif status == LATER:
             self._waiting.append(_Wanted(wanted.model, wanted.engine, monotonic() + _TRY_AGAIN_S))
         elif status != NOTHING:
-            words = f"its process ended with status {status}" if status > 0 else f"its process was killed by signal {-status}"
+            words = _end_in_words(status)
             Attempts.of_node(Path(self._settings.data_dir)).fail(wanted.model.digest, wanted.engine, words)
             get_logger().error("engine_not_verified", model=wanted.model.name, engine=str(wanted.engine), reason=words)
+
+
+def _end_in_words(status: int | None) -> str:
+    if status is None:
+        return f"it took longer than {_LONGEST_S / 3600:g} h and was stopped"
+    return f"its process ended with status {status}" if status > 0 else f"its process was killed by signal {-status}"

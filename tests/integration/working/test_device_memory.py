@@ -1,4 +1,4 @@
-"""A device whose memory runs out above a number of windows in one call, in a real worker; torch on the CPU stands in for a GPU."""
+"""A GPU whose memory runs out above a number of pixels in a call, or that is lost, in a real worker; torch on the CPU stands in for it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ if any("dicom_node" in word for word in sys.orig_argv):
         pixels = next(iter(inputs.values())).size
         notes = Path(os.environ["ODD_NOTES"])
         if self.options.device.startswith("cuda"):
-            limit = notes / f"pixels-{self.network.path.parent.name}"
+            limit, lost = (notes / f"{what}-{self.network.path.parent.name}" for what in ("pixels", "lost"))
+            if lost.exists():
+                raise RuntimeError("CUDA error: device-side assert triggered")
             with (notes / "calls").open("a") as calls:
                 calls.write(f"{pixels}\\n")
             if limit.exists() and pixels > int(limit.read_text()):
@@ -168,3 +170,20 @@ def test_gpu_that_has_no_room_fails_the_job_with_the_reason_where_the_cpu_is_not
     assert "too little memory for the model, in the smallest pieces that it can take too" in job.reason
     assert "engines.cpu_fallback of model.yaml would let it run on the CPU" in job.reason
     assert house.results(job.id) == []
+
+
+def test_gpu_that_is_lost_gives_way_to_the_cpu_where_the_bundle_allows_it(house: WorkerHouse) -> None:
+    """The last test of the module: the worker leaves the device alone from here on."""
+    (house.notes / "lost-shrinks").touch()
+    job_id = house.order("shrinks", house.study(16), rule="lost")
+    house.wait_for(lambda: (house.job(job_id).state, house.job(job_id).attempt) == (JobState.QUEUED, 1))
+    assert "the device failed in" in house.job(job_id).reason
+    (house.notes / "lost-shrinks").unlink()
+    (house.notes / "pixels-falls").unlink(missing_ok=True)
+    on_cpu = house.order("falls", house.study(16), rule="lost")
+    house.wait_until_all_ended(90)
+    job, trace = house.job(job_id), house.trace(job_id)
+    assert (job.state, job.attempt, trace["device"].startswith("NVIDIA")) == (JobState.DONE, 2, True), "it may run nowhere else"
+    job, trace = house.job(on_cpu), house.trace(on_cpu)
+    assert (job.state, job.attempt, trace["device"].startswith("NVIDIA")) == (JobState.DONE, 1, False)
+    assert trace["fallback"].startswith("the device was lost a short while ago")

@@ -203,11 +203,18 @@ def test_engine_that_fails_its_verification_leaves_the_reference_and_models_say_
     assert "onnxruntime fp16 failed its verification (ramp: " in shown
 
 
-def test_verification_that_dies_costs_nothing_but_itself_and_is_said(house: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("os.kill(os.getpid(), 6)", "its process was killed by signal 6"), ("time.sleep(60)", "it took longer than 0.0001 h and was stopped")],
+)
+def test_verification_that_dies_or_hangs_costs_nothing_but_itself_and_is_said(
+    house: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, words: str
+) -> None:
+    monkeypatch.setattr("dicom_node.pipeline.working.engine_keeper._LONGEST_S", 0.36)
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(
-        "import os, sys\nif 'dicom_node.pipeline.verifying_process' in sys.orig_argv:\n    os.kill(os.getpid(), 6)\n"
+        f"import os, sys, time\nif 'dicom_node.pipeline.verifying_process' in sys.orig_argv:\n    {what}\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{hook}{os.pathsep}{ROOT}")
     node = house(HALF, verifies=True)
@@ -217,4 +224,4 @@ def test_verification_that_dies_costs_nothing_but_itself_and_is_said(house: Make
     node.wait_for(lambda: attempts.find(digest, Engine("onnxruntime", "fp16")))
     job, trace = node.run()
     assert (job.state, trace["precision"]) == (JobState.DONE, "fp32")
-    assert "its verification came to nothing: its process was killed by signal 6" in dicom_node("models", "show", "level").out
+    assert f"its verification came to nothing: {words}" in dicom_node("models", "show", "level").out
