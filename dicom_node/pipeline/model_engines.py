@@ -14,6 +14,7 @@ from dicom_node.inference.gate.attempts import Attempts
 from dicom_node.inference.gate.candidates import candidates
 from dicom_node.inference.gate.case_inputs import CaseInputs
 from dicom_node.inference.gate.choice import Candidate, Choice, Standing, State, choose, standings
+from dicom_node.inference.gate.engine_facts import CPU
 from dicom_node.inference.gate.opening import EngineSettings, open_model_on
 from dicom_node.inference.gate.plans import build_plans, digest_of, note_beside, plan_makers
 from dicom_node.inference.gate.records import Record, Records
@@ -23,6 +24,9 @@ from dicom_node.inference.model import Model, ModelInput
 from dicom_node.inference.network import BuildProgress
 from dicom_node.inference.pixels import files_of, images_from_instances, read_instances
 from dicom_node.pipeline.headers import header_attributes
+
+_SLOWER_THAN_THE_REFERENCE = {(Engine("onnxruntime", "fp16"), CPU)}
+"""It computes in single precision all the same, between casts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +138,17 @@ def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, 
 
 
 def unverified_engines(bundle: ModelBundle, node: NodeEngines) -> tuple[Engine, ...]:
-    """List the engines that are here, would be preferred to one that may serve, and have no record, in order of preference."""
+    """List the engines that are here, would be preferred to one that may serve, and have no record, in order of preference.
+
+    What is slower than the reference is left out, since a list of precisions is mostly made for a GPU; `verify_engine` verifies that too.
+    """
     found: list[Engine] = []
     for standing in engine_standings(bundle, node):
+        candidate = standing.candidate
         if standing.may_serve:
             break
-        if standing.state is State.UNVERIFIED:
-            found.append(standing.candidate.engine)
+        if standing.state is State.UNVERIFIED and (candidate.engine, candidate.device) not in _SLOWER_THAN_THE_REFERENCE:
+            found.append(candidate.engine)
     return tuple(found)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from dicom_node.domain.jobs import Job, JobState
 from dicom_node.inference.gate.attempts import Attempts
 from dicom_node.inference.gate.subject import Engine
+from dicom_node.pipeline.model_engines import NodeEngines, engine_standings, unverified_engines
 from dicom_node.storage import Database, InstanceFiles, queries
 from tests.certificates import Authority
 from tests.commands import dicom_node
@@ -23,7 +26,7 @@ from tests.integration.working_house import WorkingHouse
 from tests.kserve_server import Served, serving
 from tests.phantoms import chest_series
 from tests.unit.inference.steps.bundles import LUNG, ONE, write_bundle
-from tests.unit.inference.steps.networks import mean_intensity
+from tests.unit.inference.steps.networks import mean_intensity, model, value
 from tests.unit.test_config import NODE
 
 RULES = "rules:\n  - {name: level, match: {Modality: CT}, model: level}\n"
@@ -161,48 +164,64 @@ def test_server_behind_tls_gets_the_token_and_shows_its_certificate(tmp_path: Pa
 
 
 def _another() -> bytes:
-    from onnx import helper  # noqa: PLC0415
-
-    from tests.unit.inference.steps.networks import model, value  # noqa: PLC0415
-
     nodes = [helper.make_node("GlobalMaxPool", ["x"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["level"])]
     return model(nodes, [value("x", ["n", 1, "d", "h", "w"])], [value("level", ["n", 1])])
 
 
-HALF = {"backends": ["onnxruntime"], "precisions": ["fp16", "fp32"], "tolerance": {"max_error": 0.01}}
+OPENVINO = {"backends": ["openvino"]}
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the extra `openvino` is not installed")
 
 
-def test_worker_has_an_engine_verified_beside_the_reference_and_takes_it_for_the_next_job(house: Make) -> None:
-    node = house(HALF, verifies=True)
-    job, trace = node.run()
-    assert (trace["backend"], trace["precision"]) == ("onnxruntime", "fp32")
-    assert "onnxruntime fp16 is not verified" in trace["fallback"]
-    host, records = node.worker.host_pid, node.configuration.data_dir / "engines" / "records"
+def recorded(node: EngineHouse) -> None:
+    """Let the worker work until there are records of the reference and of the other engine, and it knows."""
+    records = node.configuration.data_dir / "engines" / "records"
     node.wait_for(lambda: len(list(records.glob("*.json"))) == 2)
     node.wait_for(lambda: node.worker._models._keeper._process is None)  # type: ignore[union-attr]
+
+
+@needs_openvino
+def test_worker_has_an_engine_verified_beside_the_reference_and_takes_it_for_the_next_job(house: Make) -> None:
+    node = house(OPENVINO, verifies=True)
+    job, trace = node.run()
+    assert (trace["backend"], trace["precision"]) == ("onnxruntime", "fp32")
+    assert "openvino fp32 is not verified" in trace["fallback"]
+    host = node.worker.host_pid
+    recorded(node)
     second, trace = node.run()
-    assert (trace["backend"], trace["precision"], trace["fallback"]) == ("onnxruntime", "fp16", "")
+    assert (trace["backend"], trace["precision"], trace["fallback"]) == ("openvino", "fp32", "")
     assert trace["verified"]
     assert node.worker.host_pid == host, "the host went on"
     assert node.level(second) == pytest.approx(node.level(job), rel=0.01)
     [listed] = [row for row in json.loads(dicom_node("models", "list", "--json").out) if row["name"] == "level"]
-    assert (listed["serves"], listed["state"]) == ("onnxruntime fp16", "ready")
+    assert (listed["serves"], listed["state"]) == ("openvino fp32", "ready")
 
 
+@needs_openvino
 def test_engine_that_fails_its_verification_leaves_the_reference_and_models_say_why(house: Make) -> None:
-    node = house({**HALF, "tolerance": {"max_error": 0.0, "measurements": 0.0}}, verifies=True)
+    """Sums over a thousand products in another order differ in their last bits, and none may."""
+    node = house({**OPENVINO, "tolerance": {"max_error": 0.0, "measurements": 0.0}}, verifies=True, network=_sums())
     node.run()
-    records = node.configuration.data_dir / "engines" / "records"
-    node.wait_for(lambda: len(list(records.glob("*.json"))) == 2)
-    node.wait_for(lambda: node.worker._models._keeper._process is None)  # type: ignore[union-attr]
+    recorded(node)
     _, trace = node.run()
-    assert (trace["precision"], "onnxruntime fp16 failed its verification" in trace["fallback"]) == ("fp32", True)
-    assert "onnxruntime fp16 failed its verification" in dicom_node("models", "list").out
+    assert (trace["backend"], "openvino fp32 failed its verification" in trace["fallback"]) == ("onnxruntime", True)
+    assert "openvino fp32 failed its verification" in dicom_node("models", "list").out
     shown = dicom_node("models", "show", "level").out
     assert "Runs on onnxruntime fp32" in shown
-    assert "onnxruntime fp16 failed its verification (ramp: " in shown
+    assert "openvino fp32 failed its verification (ramp: " in shown
 
 
+def _sums() -> bytes:
+    weights = np.random.default_rng(0).normal(1, 0.5, (1, 1, 5, 15, 15)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["sums"]),
+        helper.make_node("GlobalAveragePool", ["sums"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["whole"]),
+        helper.make_node("Div", ["whole", "count"], ["level"]),
+    ]
+    return model(nodes, [value("x", ["n", 1, "d", "h", "w"])], [value("level", ["n", 1])], w=weights, count=np.float32(1125))
+
+
+@needs_openvino
 @pytest.mark.parametrize(
     ("what", "words"),
     [("os.kill(os.getpid(), 6)", "its process was killed by signal 6"), ("time.sleep(60)", "it took longer than 0.0001 h and was stopped")],
@@ -217,11 +236,19 @@ def test_verification_that_dies_or_hangs_costs_nothing_but_itself_and_is_said(
         f"import os, sys, time\nif 'dicom_node.pipeline.verifying_process' in sys.orig_argv:\n    {what}\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{hook}{os.pathsep}{ROOT}")
-    node = house(HALF, verifies=True)
+    node = house(OPENVINO, verifies=True)
     _, trace = node.run()
-    assert trace["precision"] == "fp32"
+    assert trace["backend"] == "onnxruntime"
     attempts, digest = Attempts.of_node(node.configuration.data_dir), node.job_of("level").key.model_digest
-    node.wait_for(lambda: attempts.find(digest, Engine("onnxruntime", "fp16")))
+    node.wait_for(lambda: attempts.find(digest, Engine("openvino", "fp32")))
     job, trace = node.run()
-    assert (job.state, trace["precision"]) == (JobState.DONE, "fp32")
+    assert (job.state, trace["backend"]) == (JobState.DONE, "onnxruntime")
     assert f"its verification came to nothing: {words}" in dicom_node("models", "show", "level").out
+
+
+def test_half_precision_that_is_slower_than_the_reference_is_left_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    engines = {"backends": ["onnxruntime"], "precisions": ["fp16", "fp32"]}
+    sections = {"name": "level", "steps": {"infer": "whole"}, "outputs": {"measurements": [LEVEL]}, "engines": engines}
+    bundle, node = write_bundle(tmp_path / "level", mean_intensity(), sections), NodeEngines(tmp_path / "data", threads=1)
+    assert [str(s.candidate.engine) for s in engine_standings(bundle, node) if s.state == "unverified"] == ["onnxruntime fp16"]
+    assert unverified_engines(bundle, node) == ()
