@@ -19,6 +19,7 @@ from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
+from dicom_node.pipeline.result_files import found_program_output
 from dicom_node.sr_writer import wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
@@ -54,9 +55,10 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
         results = deliveries.results_of(session, job_id)
         owed = deliveries.of_job(session, job_id)
         reason = _reason(session, job, configuration)
+    output = found_program_output(InstanceFiles(configuration.data_dir), job_id)
     if as_json:
         parts = {"events": events, "timings": timings, "findings": findings, "trace": trace, "results": results, "deliveries": owed}
-        print_json({"job": job, "waits": reason, **parts})
+        print_json({"job": job, "waits": reason, "program_output": output, **parts})
         return
     kinds = [word for word, holds in (("shadow", job.shadow), ("replaces earlier results", job.replaces)) if holds]
     about = f"{job.model} {job.model_version}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
@@ -74,6 +76,8 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
     if job.shadow:
         for result in results:
             typer.echo(f"  kept, not sent: {result.path}")
+    if output is not None:
+        typer.echo(f"  what the model's program wrote: {output}")
     rows = [(d.result.kind, d.result.number, d.destination, d.state, d.attempt, d.sent_at, d.reason) for d in owed]
     print_table(("object", "number", "destination", "state", "attempts", "sent", "reason"), rows, nothing="  no deliveries")
 

@@ -122,6 +122,28 @@ def test_study_that_a_following_rule_does_not_match_is_traced(tmp_path: Path, da
     assert "BodyPartExamined" in reason
 
 
+REFUSED_TO_WARD = """\
+  - name: refused-to-ward
+    match: {Modality: CT}
+    after: {model: chest-ct-densitometry, when: 'result.outcome == "not-analysed"'}
+    send_to: [ward]
+"""
+
+
+def test_run_that_analysed_nothing_is_followed_only_by_the_rule_that_asks_for_it(
+    tmp_path: Path, database: Database, files: InstanceFiles
+) -> None:
+    house = house_with(tmp_path, database, files, CLEAR_LUNGS_LOOK, REFUSED_TO_WARD)
+    series = chest_series()[:3]
+    house.receive(series)
+    [job] = house.work()
+    assert job.reason.startswith("not analysed: ")
+    assert where(house, "chest") == {"pacs", "ward"}
+    traces = house.traces(series[0].StudyInstanceUID)
+    assert traces["clear-lungs-look"] == ("no-match", f"job {job.id} analysed nothing, and `after.when` does not ask for that")
+    assert traces["refused-to-ward"][0] == "run"
+
+
 def test_two_runs_of_a_model_start_a_following_rule_once(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
     other = FIRST.partition("\n")[2].replace("name: chest", "name: chest-again")
     house = house_with(tmp_path, database, files, other, SECOND_LOOK, LOW_DENSITY_TO_WARD)

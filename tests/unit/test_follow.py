@@ -71,6 +71,31 @@ def test_rule_that_does_not_follow_says_why(rule: Rule, run: FinishedRun, ran_on
     assert words in following.traces[0].reason
 
 
+NOTHING = replace(RUN, findings={"outcome": "not-analysed", "measurements": {}})
+ASKS = 'result.outcome == "not-analysed"'
+
+
+@pytest.mark.parametrize(
+    ("when", "follows"),
+    [
+        ("", False),
+        ("true", False),
+        ('!result.finding("Bleeding").present', False),
+        ('result.model != "result.outcome"', False),  # in quotes it is a text like any other
+        (ASKS, True),
+        ('result.outcome=="analysed"', False),
+        ('result . outcome != "analysed" || result.finding("x").present', True),
+    ],
+)
+@pytest.mark.parametrize("rule", [RULE, SENDS])
+def test_run_that_analysed_nothing_is_followed_only_by_rules_that_ask_for_it(rule: Rule, when: str, follows: bool) -> None:
+    following = follow([replace(rule, after=After("first", when))], NOTHING, study(), {})
+    assert bool(following.decisions or following.sendings) is follows
+    assert following.traces[0].outcome is (Outcome.RUN if follows else Outcome.NO_MATCH)
+    if not follows and "outcome" not in when:
+        assert following.traces[0].reason == "job 7 analysed nothing, and `after.when` does not ask for that"
+
+
 @pytest.mark.parametrize(("on_late", "ran_on", "replaces"), [(OnLate.REPLACE, 0, False), (OnLate.REPLACE, 1, True), (OnLate.RUN, 1, False)])
 def test_rule_that_replaces_does_so_only_after_an_earlier_run(on_late: OnLate, ran_on: int, replaces: bool) -> None:
     [decision] = follow([replace(RULE, on_late=on_late)], RUN, study(), {"follower": ran_on} if ran_on else {}).decisions
