@@ -5,24 +5,30 @@ from __future__ import annotations
 import ssl
 import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage
 
 from dicom_node.delivery import stow_request
 from dicom_node.delivery.channel import channel_to
 from dicom_node.delivery.outcomes import Outcome
 from dicom_node.domain.destinations import Origin, StowServer
+from dicom_node.domain.jobs import DeliveryState, JobState
 from dicom_node.errors import DeliveryError
+from dicom_node.storage import Database, deliveries
 from tests.acceptance.orthanc import Orthanc
 from tests.arrivals import Web, data_set_of
 from tests.certificates import Authority
 from tests.conftest import free_port
+from tests.integration.delivery_house import House, result_of
 from tests.integration.query_peers import DICOMWEB
 from tests.integration.stow_server import Request, StowServerPeer, named, store_all
 from tests.phantoms import chest_series, write
+from tests.unit.test_config import load
 
 SLICES = chest_series()[:4]
 STUDY = str(SLICES[0].StudyInstanceUID)
@@ -325,3 +331,72 @@ def test_stored_files_read_back(server: StowServerPeer, paths: list[Path]) -> No
     send(to(server.url), paths)
     [first, *_] = server.requests[0].files
     assert pydicom.dcmread(BytesIO(first)) == pydicom.dcmread(paths[0])
+
+
+def stow_house(folder: Path, database: Database, url: str, objects: int = 2) -> House:
+    """A sender whose destination is a STOW-RS server."""
+    house = House(folder, database, objects)
+    text = (folder / "node.yaml").read_text("utf-8")
+    line = next(line for line in text.splitlines() if "name: pacs" in line and "port" in line)
+    house.configuration = load(folder, text.replace(line, f"  - {{name: pacs, type: stow, url: '{url}', timeout: 5s}}"))
+    house.sender.reconfigure(house.configuration)
+    return house
+
+
+def test_sender_keeps_reasons_and_sends_again_only_what_was_not_stored(tmp_path: Path, database: Database, server: StowServerPeer) -> None:
+    def busy_with_one(request: Request) -> None:
+        request.read()
+        request.answer(202, named(request, {request.uids[0]: 0xA700}))
+
+    server.answers = [busy_with_one, store_all]
+    house = stow_house(tmp_path, database, server.url)
+    house.turn()
+    assert house.states() == [DeliveryState.OWED, DeliveryState.SENT]
+    assert "status A700" in house.show()
+    house.turn(10)
+    assert house.states() == [DeliveryState.SENT] * 2
+    assert server.sizes == [2, 1]
+    assert house.job_state() is JobState.DONE
+    house.sender.close()
+
+
+def test_next_of_the_chain_goes_when_the_server_refuses_a_sop_class(tmp_path: Path, database: Database, server: StowServerPeer) -> None:
+    house = stow_house(tmp_path, database, server.url, 1)
+    [report, plain] = chest_series()[1:3]
+    report.SOPClassUID, plain.SOPClassUID = Comprehensive3DSRStorage, BasicTextSRStorage
+    paths = write([report, plain], tmp_path / "reports")
+    house.turn()
+    house.job_id = house.job(paths[:1], "1.5")
+    with database.transaction() as session:
+        deliveries.record_results(session, house.job_id, [result_of(2, paths[1])], {}, datetime.now(UTC))
+
+    def no_3d(request: Request) -> None:
+        request.read()
+        request.answer(409, named(request, {str(report.SOPInstanceUID): 0x0122}))
+
+    server.answers = [no_3d, store_all]
+    house.turn()
+    assert house.states() == [DeliveryState.OWED]
+    house.turn()
+    assert house.states() == [DeliveryState.SENT]
+    assert "is not taken: Basic Text SR goes instead" in house.show()
+    house.sender.close()
+
+
+def test_breaker_asks_by_a_search_before_anything_is_sent_again(tmp_path: Path, database: Database, server: StowServerPeer) -> None:
+    def down(request: Request) -> None:
+        request.read()
+        request.answer(503)
+
+    server.answers, server.search = [down], 503
+    house = stow_house(tmp_path, database, server.url, 1)
+    for _ in range(3):  # breaker_failures is 2
+        house.turn(60)
+    assert server.sizes == [1, 1]
+    assert len(server.searches) == 1
+    assert house.states() == [DeliveryState.OWED]
+    server.answers, server.search = [store_all], 204
+    house.turn(600)
+    assert house.states() == [DeliveryState.SENT]
+    assert len(server.searches) == 2
+    house.sender.close()
