@@ -13,12 +13,14 @@ from sqlmodel import Session
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, opened
 from dicom_node.cli.output import print_json, print_table, text
 from dicom_node.config import Configuration
+from dicom_node.domain.destinations import TheSender
 from dicom_node.domain.jobs import Job, JobState
 from dicom_node.domain.queue_order import Waiting
 from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
+from dicom_node.pipeline.returning import return_address
 from dicom_node.sr_writer import wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
@@ -132,6 +134,8 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     now = datetime.now(UTC)
     with database.transaction() as session:
+        if isinstance(configuration.destinations[destination], TheSender):
+            destination = return_address(session, configuration, job, destination)
         count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
         if not count:
             raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")

@@ -9,7 +9,7 @@ from typing import Protocol
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome
 from dicom_node.delivery.stow import StowChannel
-from dicom_node.domain.destinations import Destination, StorageScp, StowServer
+from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
 from dicom_node.errors import DeliveryError
 
 
@@ -64,4 +64,8 @@ def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
         return StorageChannel(calling_ae_title, destination)
     if isinstance(destination, StowServer):
         return StowChannel(destination)
+    if isinstance(destination, TheSender):
+        raise DeliveryError(
+            f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers"
+        )
     raise DeliveryError(f"{destination.name}: this version cannot send there")

@@ -18,6 +18,11 @@ def network_problem(text: str) -> str:
     return ""
 
 
+def is_one_place(text: str) -> bool:
+    """Say whether the place a peer sends from is one that can be called as well: an address or `localhost`, no CIDR."""
+    return text == LOCALHOST or "/" not in text
+
+
 def is_within(address: str, network: str) -> bool:
     """Say whether an address lies in a place.
 

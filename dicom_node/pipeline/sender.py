@@ -20,6 +20,7 @@ from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.circuits import Circuits
 from dicom_node.pipeline.committing import Committing
+from dicom_node.pipeline.returning import address_owed
 from dicom_node.pipeline.settling import settle
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_commitments, delivery_operations
 
@@ -68,6 +69,7 @@ class Sender:
         """Take commitment reports, and begin to send to every destination that is owed something, not busy and not left alone."""
         self._committing.take_reports()
         with self._database.transaction() as session:
+            address_owed(session, self._configuration, now)
             owed = _by_destination(deliveries.owed(session, now))
             uncommitted = _by_destination(delivery_commitments.unasked(session, now))
         for name in {**owed, **uncommitted}:
