@@ -14,7 +14,7 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, op
 from dicom_node.cli.output import print_json, print_table, text
 from dicom_node.config import Configuration
 from dicom_node.domain.destinations import TheSender
-from dicom_node.domain.jobs import Job, JobState
+from dicom_node.domain.jobs import FORWARD, IMAGE, Job, JobState
 from dicom_node.domain.queue_order import Waiting
 from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
@@ -61,7 +61,8 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
         print_json({"job": job, "waits": reason, **parts})
         return
     kinds = [word for word, holds in (("shadow", job.shadow), ("replaces earlier results", job.replaces)) if holds]
-    about = f"{job.model} {job.model_version}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
+    model = f"{job.model} {job.model_version}".rstrip()
+    about = f"{model}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
     typer.echo(f"Job {job.id}: {job.state}, {about}, revision {job.key.revision}")
     if job.state in _WAITING and reason:
         typer.echo(f"  next attempt {text(job.next_attempt_at)}: {reason}")
@@ -136,7 +137,8 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     with database.transaction() as session:
         if isinstance(configuration.destinations[destination], TheSender):
             destination = return_address(session, configuration, job, destination)
-        count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
+        wanted = {IMAGE: ""} if job.key.model_digest == FORWARD else wanted_variants(profile)
+        count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:
             raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
         if job.state is not JobState.DELIVERING:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from dicom_node.config.faults import Fault
+from dicom_node.config.faults import Fault, known
 from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.rules_schema import RuleSection
 from dicom_node.config.yaml_lines import YamlFile
 from dicom_node.domain.destinations import DestinationType
 
+_TAKES_IMAGES = (DestinationType.DICOM, DestinationType.STOW)
 _HINTS = {
     "token_file": "create it, readable by the node's user only",
     "password_file": "create it, readable by the node's user only",
@@ -31,3 +33,22 @@ def check_destinations(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
             path = getattr(section, option)
             if path is not None and not path.is_file():
                 yield source.fault(["destinations", number, option], f"no file {path}", hint)
+
+
+def check_forwarding(node: NodeFile, rule: RuleSection, place: Sequence[str | int], source: YamlFile) -> Iterator[Fault]:
+    """Find destinations of `forward_to` that are not there or take no images.
+
+    Args:
+        node: With the destinations.
+        rule: Of the rules file.
+        place: Of its `forward_to`.
+        source: The rules file.
+    """
+    types = {d.name: d.type for d in node.destinations}
+    taking = [name for name, of_type in types.items() if of_type in _TAKES_IMAGES]
+    for position, name in enumerate(rule.forward_to):
+        if name not in types:
+            yield source.fault([*place, position], f"no destination is named {name!r}", known(name, taking))
+        elif name not in taking:
+            why = "images do not go back to where they came from" if types[name] is DestinationType.SENDER else "it takes no images"
+            yield source.fault([*place, position], f"destination {name!r} is of type {types[name]}: {why}", known("", taking))

@@ -14,7 +14,7 @@ from dicom_node.delivery.channel import Channel, channel_to
 from dicom_node.delivery.fallbacks import form_of, next_stand_in
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Backoff, Outcome, Patience, Verdict
 from dicom_node.domain.destinations import Destination, StorageScp
-from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, StoredResult
+from dicom_node.domain.jobs import IMAGE, CommitPolicy, Delivery, DeliveryState, StoredResult
 from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
@@ -154,7 +154,7 @@ class Sender:
         attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, _commit_policy(destination))
         with self._database.transaction() as session:
             deliveries.record_attempt(session, delivery.id, attempt, now)
-            if outcome.status == NOT_SUPPORTED:
+            if outcome.status == NOT_SUPPORTED and delivery.result.kind != IMAGE:
                 self._put_in_place(session, delivery, now)
             if outcome.verdict is not Verdict.STORED:
                 queue.note(session, delivery.job_id, f"{delivery.destination}: {reason}", again)
