@@ -71,6 +71,10 @@ def test_every_fault_of_both_files_is_named_with_its_line(tmp_path: Path) -> Non
         ("match: {Modality: CT}", "match: {}", "empty match"),
         ("    model: chest-ct-densitometry\n", "", "model is missing"),
         ("    send_to: [pacs]", "    hold: true", "hold"),
+        ("    send_to: [pacs]", "    forward_to: [pasc]", "did you mean 'pacs'"),
+        ("    send_to: [pacs]", "    forward_to: [pacs]\n    shadow: true", "a shadow rule sends nothing"),
+        ("    model: chest-ct-densitometry\n", "    forward_to: [pacs]\n", "there are no results to send"),
+        ("    model: chest-ct-densitometry\n    send_to", "    hold: true\n    forward_to", "leave model, send_to and forward_to out"),
         ("rules:\n", "rules: [\n", "rules.yaml:"),
         (
             "    send_to",
@@ -300,3 +304,17 @@ def test_each_peer_with_a_port_is_a_destination_of_results_that_return(tmp_path:
     profile = loaded.profile_of("back@pacs")
     assert profile is not None
     assert profile == loaded.profile_of("back")
+
+
+@pytest.mark.parametrize(
+    ("destination", "words"),
+    [("type: sender", "do not go back to where they came from"), ("type: hl7, host: ris, port: 2575", "it takes no images")],
+)
+def test_images_are_forwarded_to_what_takes_images(tmp_path: Path, destination: str, words: str) -> None:
+    node = NODE.replace("host: 127.0.0.1}\n", "host: 127.0.0.1, port: 104}\n", 1)
+    node = node.replace("models_dir", f"  - {{name: other, {destination}}}\nmodels_dir")
+    found = faults(tmp_path, node, RULES + "    forward_to: [pacs, other]\n")
+    assert len(found) == 1
+    assert "forward_to[1]" in found[0]
+    assert words in found[0]
+    assert "known: pacs" in found[0]
