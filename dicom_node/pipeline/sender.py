@@ -70,9 +70,8 @@ class Sender:
         self._committing.take_reports()
         with self._database.transaction() as session:
             address_owed(session, self._configuration, now)
-            owed = _by_destination(deliveries.owed(session, now))
-            uncommitted = _by_destination(delivery_commitments.unasked(session, now))
-        for name in {**owed, **uncommitted}:
+            due = [*deliveries.next_owed_at(session).items(), *delivery_commitments.next_unasked_at(session).items()]
+        for name in dict.fromkeys(name for name, moment in due if moment <= now):
             if name not in self._busy and len(self._busy) < _PARALLEL_DESTINATIONS and not self._circuits.is_open(name, now):
                 self._busy.add(name)
                 future = self._pool.submit(self._serve, name, now)

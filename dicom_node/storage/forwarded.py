@@ -27,16 +27,16 @@ class ReceivedImage:
 def received_images(session: Session, study_instance_uid: str) -> dict[str, ReceivedImage]:
     """Return the instances of a study by SOP Instance UID; own results and differing duplicates left out."""
     statement = (
-        select(InstanceRow, SeriesRow.series_instance_uid)
+        select(InstanceRow.sop_instance_uid, InstanceRow.sop_class_uid, SeriesRow.series_instance_uid, InstanceRow.path)
+        .add_columns(col(InstanceRow.calling_ae_title), col(InstanceRow.address))
         .join(SeriesRow, col(SeriesRow.id) == col(InstanceRow.series_id))
         .join(StudyRow, col(StudyRow.id) == col(SeriesRow.study_id))
-        .where(StudyRow.study_instance_uid == study_instance_uid, InstanceRow.variant == 0, col(InstanceRow.own_result).is_(False))
+        .where(col(StudyRow.study_instance_uid) == study_instance_uid)
+        .where(col(InstanceRow.variant) == 0, col(InstanceRow.own_result).is_(False))
     )
     return {
-        row.sop_instance_uid: ReceivedImage(
-            row.sop_instance_uid, row.sop_class_uid, series, row.path, SentBy(row.calling_ae_title, row.address)
-        )
-        for row, series in session.exec(statement)
+        uid: ReceivedImage(uid, sop_class, series, path, SentBy(calling, address))
+        for uid, sop_class, series, path, calling, address in session.execute(statement)
     }
 
 
