@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import requests
 
 from dicom_node.delivery.outcomes import Outcome, Verdict
+from dicom_node.delivery.plain_syntax import in_explicit_little_endian
 from dicom_node.delivery.stow_answer import (
+    NO_SUCH_SYNTAX,
     NOTHING_NAMED,
     AnswerError,
     StoreAnswer,
@@ -83,7 +86,7 @@ class StowChannel:
                 self._send_alone(session, self._send_batch(session, batch, answered), answered)
 
     def _send_batch(self, session: requests.Session, batch: Sequence[Part], answered: Callable[[int, Outcome], None]) -> list[Part]:
-        """Send several instances in one request; returns those that have to go one by one, since the answer does not tell them apart."""
+        """Send several instances in one request; returns those that have to go one by one."""
         if len(batch) == 1:
             return list(batch)
         try:
@@ -93,10 +96,11 @@ class StowChannel:
         named = outcomes(answer, [part.sop_instance_uid for part in batch])
         left = []
         for part in batch:
-            if part.sop_instance_uid in named:
-                answered(part.index, named[part.sop_instance_uid])
-            else:
+            outcome = named.get(part.sop_instance_uid)
+            if outcome is None or outcome.status == NO_SUCH_SYNTAX:
                 left.append(part)
+            else:
+                answered(part.index, outcome)
         what = unnamed(status, empty=empty)
         if left and what is Unnamed.LATER:
             raise self._fault(status)
@@ -109,16 +113,26 @@ class StowChannel:
     def _send_alone(self, session: requests.Session, parts: Sequence[Part], answered: Callable[[int, Outcome], None]) -> None:
         failures = 0
         for part in parts:
-            try:
-                status, answer, empty = self._store(session, [part])
-            except _BrokeWhileSendingError as error:
-                raise DeliveryError(f"{self._destination.name}: the connection broke while an object was sent") from error
+            status, outcome = self._send_one(session, part)
+            if status == 415 or (outcome is not None and outcome.status == NO_SUCH_SYNTAX):
+                with in_explicit_little_endian(part.path) as plain:
+                    if plain is not None:
+                        status, outcome = self._send_one(session, read_part(part.index, plain))
+                        outcome = _as_explicit_little_endian(outcome)
             failures = failures + 1 if status == 500 else 0
-            outcome = outcomes(answer, [part.sop_instance_uid]).get(part.sop_instance_uid)
-            what = unnamed(status, empty=empty)
-            if outcome is None and (what is Unnamed.LATER or failures > 1):
+            if outcome is None or failures > 1:
                 raise self._fault(status)
-            answered(part.index, outcome or outcome_of_unnamed(status, what))
+            answered(part.index, outcome)
+
+    def _send_one(self, session: requests.Session, part: Part) -> tuple[int, Outcome | None]:
+        """Send one instance alone; returns the HTTP status, and what became of it: None if the destination is at fault."""
+        try:
+            status, answer, empty = self._store(session, [part])
+        except _BrokeWhileSendingError as error:
+            raise DeliveryError(f"{self._destination.name}: the connection broke while an object was sent") from error
+        named = outcomes(answer, [part.sop_instance_uid]).get(part.sop_instance_uid)
+        what = unnamed(status, empty=empty)
+        return status, named or (None if what is Unnamed.LATER else outcome_of_unnamed(status, what))
 
     def _store(self, session: requests.Session, parts: Sequence[Part]) -> tuple[int, StoreAnswer, bool]:
         """Send one request; returns the HTTP status, what the answer names, and whether it has no body.
@@ -166,3 +180,9 @@ class StowChannel:
     def _delivering(self) -> Iterator[None]:
         with delivering(self._destination.name, self._destination.origin.timeout_s):
             yield
+
+
+def _as_explicit_little_endian(outcome: Outcome | None) -> Outcome | None:
+    if outcome is None:
+        return None
+    return replace(outcome, reason="; ".join(text for text in (outcome.reason, "sent as Explicit VR Little Endian") if text))

@@ -17,6 +17,8 @@ from dicom_node.delivery.outcomes import Outcome, Verdict, outcome_from_status
 _STORED, _FAILED, _OTHER = "00081199", "00081198", "0008119A"
 _UID, _FAILURE, _WARNING, _COMMENT = "00081155", "00081197", "00081196", "00000902"
 _DUPLICATE, _PROCESSING_FAILURE = 0x0111, 0x0110
+NO_SUCH_SYNTAX = 0xC122
+"""FailureReason of an instance whose transfer syntax is not taken; PS3.18 I.2."""
 _ALREADY_THERE = 0xB00E
 """FailureReason of Microsoft's server for an instance that it has already."""
 
@@ -139,7 +141,7 @@ def _of_failed(named: Named) -> Outcome:
         return Outcome(Verdict.RETRY, None, "named as failed without a reason", named.comment[:64])
     if 0xB000 <= named.code <= 0xBFFF:
         return Outcome(Verdict.REFUSED, named.code, f"named as failed with status {named.code:04X}", named.comment[:64])
-    if named.code == 0xC122:
+    if named.code == NO_SUCH_SYNTAX:
         return Outcome(Verdict.REFUSED, named.code, f"status {named.code:04X} (transfer syntax not supported)", named.comment[:64])
     return outcome_from_status(named.code, named.comment)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, ExplicitVRLittleEndian, RLELossless
 
 from dicom_node.delivery import stow_request
 from dicom_node.delivery.channel import channel_to
@@ -168,6 +168,38 @@ def test_a_request_refused_as_a_whole_is_taken_apart(
     assert verdicts(found) == [("stored", 0), (verdict, None), ("stored", 0), ("stored", 0)]
     assert f"HTTP {status}" in found[1].reason
     assert server.sizes == [4, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("status", [202, 415])
+def test_an_object_whose_syntax_is_not_taken_goes_uncompressed(
+    server: StowServerPeer, paths: list[Path], uids: list[str], tmp_path: Path, status: int
+) -> None:
+    [compressed] = write([pydicom.dcmread(paths[0])], tmp_path)
+    ds = pydicom.dcmread(compressed)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(compressed)
+
+    def no_rle(request: Request) -> None:
+        request.read()
+        syntaxes = {pydicom.dcmread(BytesIO(file), stop_before_pixels=True).file_meta.TransferSyntaxUID for file in request.files}
+        if RLELossless not in syntaxes:
+            request.answer(200, named(request))
+        else:
+            request.answer(status, named(request, {uids[0]: 0xC122}) if status == 202 else b"")
+
+    server.answers = [no_rle]
+    found = send(to(server.url), [compressed, *paths[1:]])
+    assert verdicts(found) == [("stored", 0)] * 4
+    assert found[0].reason == "sent as Explicit VR Little Endian"
+    sent = next(pydicom.dcmread(BytesIO(r.files[0])) for r in server.requests[::-1] if r.uids == uids[:1])
+    assert (sent.file_meta.TransferSyntaxUID, sent.PixelData) == (ExplicitVRLittleEndian, SLICES[0].PixelData)
+
+    def never(request: Request) -> None:
+        request.read()
+        request.answer(415)
+
+    server.answers = [never]
+    assert verdicts(send(to(server.url), [compressed])) == [("refused", None)]
 
 
 def test_a_server_that_hangs_up_on_large_requests_gets_small_ones(server: StowServerPeer, paths: list[Path]) -> None:
