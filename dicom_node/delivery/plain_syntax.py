@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _NOT_READABLE = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)
@@ -28,9 +28,10 @@ def in_explicit_little_endian(path: Path) -> Iterator[Path | None]:
 def _written(path: Path, target: Path) -> Path | None:
     try:
         data_set = pydicom.dcmread(path)
-        if data_set.file_meta.TransferSyntaxUID in _PLAIN:
+        own = data_set.file_meta.TransferSyntaxUID
+        if own in _PLAIN or not own.is_little_endian:  # pixel data of big-endian objects is not reordered
             return None
-        if data_set.file_meta.TransferSyntaxUID.is_compressed:
+        if own != DeflatedExplicitVRLittleEndian and own.is_compressed:
             data_set.decompress(generate_instance_uid=False)  # it is the same instance: what the answer and the index call it
         data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         data_set.save_as(target, implicit_vr=False, little_endian=True, enforce_file_format=True)
