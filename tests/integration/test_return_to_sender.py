@@ -21,6 +21,7 @@ from dicom_node.jobs import queue
 from dicom_node.pipeline.headers import received_instance
 from dicom_node.pipeline.sender import Sender
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, index
+from tests.commands import dicom_node
 from tests.conftest import free_port
 from tests.integration.delivery_house import result_of
 from tests.phantoms import chest_series, write
@@ -195,6 +196,14 @@ def test_one_silent_peer_keeps_nothing_from_another(ward: Ward, scanner: Callabl
     ward.turn()
     assert ward.went(job_id) == [("back@ct1", DeliveryState.OWED)] * 2 + [("back@ct2", DeliveryState.SENT)] * 2
     assert len(second.received) == 2
+
+
+def test_each_peer_is_asked_by_its_own_name(ward: Ward, scanner: Callable[[str], Scanner]) -> None:
+    ward.configure(CT1=scanner("CT1").port, CT2=free_port())
+    config = ward.folder / "node.yaml"
+    assert "answered in" in dicom_node("echo", "back@ct1", "--config", config).out
+    assert "nobody listens there" in dicom_node("echo", "back@ct2", "--config", config).err
+    assert "name one as back@PEER" in dicom_node("echo", "back", "--config", config).err
 
 
 def test_results_asked_for_twice_are_owed_once(ward: Ward, scanner: Callable[[str], Scanner]) -> None:
