@@ -1,4 +1,4 @@
-"""Through the daemon: results return to the archive that sent a study, its images go on to another; the sender is killed meanwhile."""
+"""Through the daemon: results return to their sender, and by STOW-RS to a second archive; images go on there; the sender is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.daemon import MODEL, Daemon
 from tests.acceptance.orthanc import Orthanc
 from tests.conftest import free_port
-from tests.integration.query_peers import SlowLine
+from tests.integration.query_peers import DICOMWEB, SlowLine
 from tests.phantoms import chest_series, write
 
 pytestmark = pytest.mark.acceptance
@@ -19,16 +19,17 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture
 def hospital(tmp_path: Path) -> Iterator[tuple[Daemon, Orthanc, Orthanc]]:
     port = free_port()
-    pacs, neuro = Orthanc(tmp_path / "pacs", port), Orthanc(tmp_path / "neuro", port, DicomAet="NEURO")
-    line = SlowLine(neuro.dicom_port, 100_000)
+    pacs, neuro = Orthanc(tmp_path / "pacs", port), Orthanc(tmp_path / "neuro", port, DicomAet="NEURO", **DICOMWEB)
+    line = SlowLine(neuro.dicom_port, 50_000)
     daemon = Daemon(tmp_path / "node", pacs.dicom_port, "1s", port)
     daemon.node["peers"][0] |= {"host": "127.0.0.1", "port": pacs.dicom_port}
     daemon.node["destinations"] += [
         {"name": "back", "type": "sender", "profile": "generic-pacs", "commit": "require"},
         {"name": "neuro", "ae_title": "NEURO", "host": "127.0.0.1", "port": line.port, "timeout": "10s"},
+        {"name": "neuro-web", "type": "stow", "url": f"http://127.0.0.1:{neuro.http_port}/dicom-web", "timeout": "10s"},
     ]
     [rule] = daemon.rules["rules"]
-    rule |= {"send_to": ["back"], "forward_to": ["neuro", "pacs"]}
+    rule |= {"send_to": ["back", "neuro-web"], "forward_to": ["neuro", "pacs"]}
     daemon.write()
     try:
         pacs.start()
@@ -63,8 +64,7 @@ def test_results_return_and_images_go_on_though_the_sender_is_killed(hospital: t
     Orthanc.wait_until(through, 90)
     kept = {str(ds.SOPInstanceUID): ds.PixelData for ds in neuro.read(study, "CT")}
     assert kept == {str(ds.SOPInstanceUID): ds.PixelData for ds in series}
-    assert neuro.results(study) == {}  # results went to who sent the study, and only there
-    assert pacs.results(study) == {"SR": 1, "SEG": 1, "OT": 7}
+    assert pacs.results(study) == neuro.results(study) == {"SR": 1, "SEG": 1, "OT": 7}
     run, forwarding = sorted(daemon.jobs(), key=lambda job: str(job["model"]))
     assert (run["model"], forwarding["model"]) == (MODEL, "forward")
     found = daemon.run("jobs", "show", str(forwarding["id"]))
