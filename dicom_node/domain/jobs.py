@@ -10,6 +10,11 @@ from pathlib import Path
 from dicom_node.domain.routing import JobInput
 from dicom_node.domain.rules import Priority
 
+FORWARD = "forward"
+"""Stands for the model, and its digest, of a job that sends received images on."""
+IMAGE = "IMAGE"
+"""Kind of what such a job sends; its file is the received one."""
+
 
 class JobState(StrEnum):
     """States of a job; the allowed changes stand in `dicom_node.jobs.states`."""
@@ -120,7 +125,7 @@ class StoredResult:
     """A result object on disk, ready to be sent.
 
     Attributes:
-        kind: SR, SEG or SC.
+        kind: SR, SEG, SC ..., or IMAGE.
         number: Counts the objects of one kind from 1.
         variant: Which need of destinations it answers, for example `sr:comp3d:en`; empty where all get the same.
     """

@@ -44,6 +44,7 @@ class Following:
     decisions: tuple[RouteDecision, ...]
     sendings: tuple[Sending, ...]
     traces: tuple[RuleTrace, ...]
+    forwardings: tuple[RouteDecision, ...] = ()
 
 
 def followers(rules: Sequence[Rule], model: str) -> tuple[Rule, ...]:
@@ -56,8 +57,8 @@ def follow(rules: Sequence[Rule], run: FinishedRun, study: Study, ran_on: Mappin
 
     A run that analysed nothing is followed only by rules whose `after.when` reads `result.outcome`.
 
-    A rule that runs a model becomes a job; one without a model sends the results of the run to its own destinations. The results of a
-    shadow run start shadow rules only, and a shadow rule sends nothing.
+    A rule that runs a model becomes a job; one without a model sends the results of the run to its own destinations, forwards the
+    received images, or both. The results of a shadow run start shadow rules only, and a shadow rule sends nothing.
 
     Args:
         rules: All rules.
@@ -65,15 +66,17 @@ def follow(rules: Sequence[Rule], run: FinishedRun, study: Study, ran_on: Mappin
         study: The revision that it ran on.
         ran_on: For each rule the last earlier revision of the study that it ran on; absent: none.
     """
-    decisions, sendings, traces = [], [], []
+    decisions, sendings, traces, forwardings = [], [], [], []
     for rule in followers(rules, run.model):
         trace, decision = _asked(rule, run, study, ran_on.get(rule.name, 0))
         traces.append(trace)
         if decision is not None and rule.model:
             decisions.append(decision)
-        elif decision is not None:
+        elif decision is not None and rule.send_to:
             sendings.append(Sending(rule.name, rule.send_to))
-    return Following(tuple(decisions), tuple(sendings), tuple(traces))
+        if decision is not None and rule.forward_to:
+            forwardings.append(decision)
+    return Following(tuple(decisions), tuple(sendings), tuple(traces), tuple(forwardings))
 
 
 def _asked(rule: Rule, run: FinishedRun, study: Study, ran_on: int) -> tuple[RuleTrace, RouteDecision | None]:

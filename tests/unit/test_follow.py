@@ -51,6 +51,20 @@ def test_rule_without_a_model_sends_the_results_of_the_run() -> None:
     assert (following.traces[0].outcome, following.traces[0].reason) == (Outcome.RUN, "after job 7: sends the result of first to ward")
 
 
+def test_rule_that_follows_may_forward_the_images_beside_or_without_the_results() -> None:
+    both, images = replace(SENDS, forward_to=("neuro",)), replace(SENDS, name="images", send_to=(), forward_to=("neuro",))
+    following = follow([both, images], RUN, study(), {})
+    assert (following.decisions, following.sendings) == ((), (Sending("follower", ("ward",)),))
+    assert [(d.rule, d.forward_to, len(d.forward[0].sop_instance_uids)) for d in following.forwardings] == [
+        ("follower", ("neuro",), 3),
+        ("images", ("neuro",), 3),
+    ]
+    assert [t.reason for t in following.traces] == [
+        "after job 7: sends the result of first to ward and forwards 3 instances of 1 series to neuro",
+        "after job 7: forwards 3 instances of 1 series to neuro",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rule", "run", "ran_on", "outcome", "words"),
     [
