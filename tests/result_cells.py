@@ -226,8 +226,9 @@ def check_cell(kind: str, name: str, folder: Path) -> Cell:
         source, result = analysed(source, header)
         try:
             made = CheckedSet(source, result, originals, folder / "results")
-        except (PatientMismatchError, ResultError) as error:
-            assert name.startswith("two "), (name, error)
+        except (PatientMismatchError, ResultError):
+            if not name.startswith("two "):
+                raise
             return Cell("refused", {})
         letters = made.check(header)
     writers = {writer: len(found) for writer, found in made.read.items()}

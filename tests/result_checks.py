@@ -67,7 +67,9 @@ def faults_of_set(objects: Sequence[Dataset], source: Sequence[Dataset]) -> list
     mixed = Counter(series for series, _ in kinds)
     found += ["a series has two modalities" for n in mixed.values() if n > 1]
     found += ["a series is one of the source's"] if {d.SeriesInstanceUID for d in source} & set(mixed) else []
-    found += ["another study than the source's"] if {d.StudyInstanceUID for d in (*objects, *source)} != {source[0].StudyInstanceUID} else []
+    found += (
+        ["another study than the source's"] if {d.StudyInstanceUID for d in (*objects, *source)} != {source[0].StudyInstanceUID} else []
+    )
     for ds in objects:
         found += ["a private element"] if any(element.tag.is_private for element in ds.iterall()) else []
         if ds.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage:

@@ -153,7 +153,7 @@ CHARACTERS: dict[str, Header] = {
     "ISO_IR 6": Header(each(elements(SpecificCharacterSet="ISO_IR 6"))),
     "ISO_IR 100": coded("ISO_IR 100", "latin-1", "Müller^Jörg", "Städtisches Klinikum"),
     "ISO_IR 101": coded("ISO_IR 101", "iso8859-2", "Wałęsa^Łukasz", "Szpital Łódź"),
-    "ISO_IR 144": coded("ISO_IR 144", "iso8859-5", "Люкceмбypг", "Больница"),
+    "ISO_IR 144": coded("ISO_IR 144", "iso8859-5", "Люкceмбypг", "Больница"),  # noqa: RUF001 - the standard's own example
     "ISO_IR 127": coded("ISO_IR 127", "iso8859-6", "قباني^لنزار", "مستشفى"),
     "ISO_IR 166": coded("ISO_IR 166", "tis-620", "สมชาย^ใจดี", "โรงพยาบาล"),
     "ISO 2022 IR 13 and 87": written(["ISO 2022 IR 13", "ISO 2022 IR 87"], HALF_WIDTH),
@@ -208,9 +208,13 @@ DIRTY: dict[str, Header] = {
     "Study Description of 80 characters": Header(
         each(raw(DESCRIPTION, "LO", b"x" * 80)), said=("StudyDescription",), differs=("StudyDescription",)
     ),
-    "Accession Number of 20 characters": Header(each(raw(0x00080050, "SH", b"A" * 20)), said=("AccessionNumber",), flawed=("AccessionNumber",)),
+    "Accession Number of 20 characters": Header(
+        each(raw(0x00080050, "SH", b"A" * 20)), said=("AccessionNumber",), flawed=("AccessionNumber",)
+    ),
     "Study Date with dots": Header(each(raw(0x00080020, "DA", b"2024.01.02")), said=("StudyDate",), flawed=("StudyDate",)),
-    "Study Instance UID with a leading zero": Header(each(raw(0x0020000D, "UI", b"1.2.03.4")), said=("StudyInstanceUID",), flawed=("StudyInstanceUID", "RTReferencedStudySequence")),
+    "Study Instance UID with a leading zero": Header(
+        each(raw(0x0020000D, "UI", b"1.2.03.4")), said=("StudyInstanceUID",), flawed=("StudyInstanceUID", "RTReferencedStudySequence")
+    ),
     "instances in reversed order": Header(reversed_order, several=True),
     "two slices at one place": Header(at_one_place, needs="ImagePositionPatient", several=True),
     "two Patient IDs": Header(second(PatientID="X"), several=True),

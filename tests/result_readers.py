@@ -142,5 +142,3 @@ def raw_bytes(data_set: Dataset, keyword: str) -> bytes:
         return b""
     value = element.value
     return value.rstrip(b" \0") if isinstance(value, bytes) else str(value).encode("ascii")
-
-

@@ -17,7 +17,8 @@ TABLE = ROOT / "docs" / "conformance" / "results.md"
 WRITE = "DICOM_NODE_WRITE_DOCS"
 FULL = "DICOM_NODE_MATRIX"
 """`full` runs every cell; else every header once, and every source with a clean one."""
-NO_PLACE = "no place"
+NO_PLACE, FEW = "no place", "few pages"
+"""Reasons why a writer makes nothing of a source."""
 
 
 @cache

@@ -107,7 +107,9 @@ def _copied(data_set: pydicom.Dataset) -> pydicom.Dataset:
 def _fill_thickness(header: pydicom.Dataset) -> None:
     """Give the Pixel Measures of a multi-frame header the Slice Thickness that they lack."""
     for keyword in _GROUPS:
-        if any("SliceThickness" not in measures for group in header.get(keyword) or [] for measures in group.get("PixelMeasuresSequence") or []):
+        if any(
+            "SliceThickness" not in measures for group in header.get(keyword) or [] for measures in group.get("PixelMeasuresSequence") or []
+        ):
             header[keyword] = copy.deepcopy(header[keyword])
             for group in header[keyword].value:
                 for measures in group.get("PixelMeasuresSequence") or []:

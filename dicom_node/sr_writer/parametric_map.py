@@ -67,7 +67,7 @@ def build_parametric_map(results: ResultSet, shown: ParametricMap, number: int) 
 
 
 def _ascend(made: highdicom.pm.ParametricMap) -> None:
-    """Order the frames along their normal: dcmqi 1.5.7, and so 3D Slicer, lays them one on the other as they come, unread their positions."""
+    """Order the frames along their normal: dcmqi 1.5.7, and so 3D Slicer, stacks them as they come, whatever their positions."""
     frames = list(made.PerFrameFunctionalGroupsSequence)
     orientation = np.array(made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient, float)
     normal = np.cross(orientation[:3], orientation[3:])

@@ -148,7 +148,11 @@ def test_dcmtk_shows_every_class_of_report_as_a_page_of_text(tmp_path: Path, sr_
     said_of_it = run_dcmtk("dsr2html", "+U8", paths["SR1"], page)
     assert [line for line in said_of_it.splitlines() if "VR checker does not support" not in line] == []
     text = page.read_text("utf-8")
-    said = ["Not for diagnosis", "Slice spacing is outside of the protocol.", "Marked volume: 12.35 mL" if sr_class is SrClass.BASIC_TEXT else "12.3457"]
+    said = [
+        "Not for diagnosis",
+        "Slice spacing is outside of the protocol.",
+        "Marked volume: 12.35 mL" if sr_class is SrClass.BASIC_TEXT else "12.3457",
+    ]
     assert [words for words in said if words not in text] == []
     assert "Error" not in run_dcmtk("dsrdump", "+U8", paths["SR1"])
 
@@ -198,5 +202,3 @@ def test_document_taken_out_by_dcmtk_and_drawn_by_pdfium_has_the_words(marked: t
         assert words.split()[0] in text
     assert "12.35" in text
     assert all(np.asarray(picture).std() > 5 for _, picture in pages)  # none is blank
-
-
