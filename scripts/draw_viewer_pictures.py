@@ -38,7 +38,7 @@ class Viewer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     archive = ""
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         path = self.path.split("?")[0]
         if path.startswith("/dicom-web"):
             accept = {"Accept": self.headers.get("Accept", "*/*")}
@@ -103,10 +103,11 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         objects = frozenset({ObjectKind.SR, ObjectKind.SEG, ObjectKind.SC})
-        text = ResultForm(objects=objects, sr_class=SrClass.BASIC_TEXT)  # OHIF's view of measurements fails on groups without coordinates
+        marks = request(stack(), form=ResultForm(objects=objects))
+        text = request(stack(), form=ResultForm(objects=objects, sr_class=SrClass.BASIC_TEXT))
         try:
             studies = {
-                ("SR", "ohif-report"): stored(pacs, request(stack(), form=text), Path(name) / "marks"),
+                ("SR", "ohif-report"): stored(pacs, marks, Path(name) / "marks"),
                 ("OT", "ohif-segments"): stored(pacs, request_for(chest_series()), Path(name) / "chest"),
             }
             with sync_playwright() as playwright:
