@@ -16,7 +16,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from dicom_node.sr_writer import BuildRequest, ResultForm, SrClass, build_results
+from dicom_node.sr_writer import BuildRequest, ResultForm, build_results
 from dicom_node.sr_writer.form import ObjectKind
 from tests.acceptance.orthanc import Orthanc
 from tests.integration.test_result_objects import request_for
@@ -104,7 +104,6 @@ def main() -> None:
         address = f"http://127.0.0.1:{server.server_address[1]}"
         objects = frozenset({ObjectKind.SR, ObjectKind.SEG, ObjectKind.SC})
         marks = request(stack(), form=ResultForm(objects=objects))
-        text = request(stack(), form=ResultForm(objects=objects, sr_class=SrClass.BASIC_TEXT))
         try:
             studies = {
                 ("SR", "ohif-report"): stored(pacs, marks, Path(name) / "marks"),

@@ -102,7 +102,8 @@ def faults_of_report(report: Dataset, source: Dataset) -> list[str]:
         first = next((name_of(i) for i in group.ContentSequence if i.ValueType == "UIDREF"), "")
         found += ["Tracking Unique Identifier is not the first UID of a group"] if first != "112040" else []
         found += ["a group has no Tracking Identifier"] if "112039" not in names else []
-        found += [] if {"SCOORD", "SCOORD3D"} & {i.ValueType for i in group.ContentSequence} else ["a group has no coordinates"]
+        drawn = [i.GraphicType for i in group.ContentSequence if i.ValueType in ("SCOORD", "SCOORD3D")]
+        found += [] if drawn and drawn[0] != "POLYGON" else ["a group begins with no coordinates that are drawn"]
         found += ["a group has no algorithm"] if "111001" not in names else []
     for item in items(report):
         if item.ValueType == "SCOORD":
