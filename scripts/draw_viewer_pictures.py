@@ -39,6 +39,7 @@ class Viewer(BaseHTTPRequestHandler):
     archive = ""
 
     def do_GET(self) -> None:
+        """Answer from the build, from its configuration, or from the archive."""
         path = self.path.split("?")[0]
         if path.startswith("/dicom-web"):
             accept = {"Accept": self.headers.get("Accept", "*/*")}
