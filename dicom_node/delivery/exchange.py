@@ -77,26 +77,42 @@ class Exchange:
         self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         return self._message_id
 
-    def send(self, context_id: int, command: bytes, data_set: Iterable[tuple[Piece, bool]] = ()) -> None:
-        """Send a message.
+    def cut(self, context_id: int, command: bytes, data_set: Piece, *, ends: bool) -> list[Piece]:
+        """Make the first PDUs of a message.
 
         Args:
             context_id: Its presentation context.
             command: Command set.
-            data_set: Parts of the data set, each a multiple of `fragment` long but the last one, and whether it is the last.
+            data_set: All of the data set, or a first part that is a multiple of `fragment` long.
+            ends: Whether it is all.
+        """
+        data = p_data(context_id, data_set, self.fragment, is_command=False, ends=ends)
+        return [*p_data(context_id, command, self.fragment, is_command=True, ends=True), *data]
+
+    def send(self, context_id: int, first: list[Piece], further: Iterable[tuple[Piece, bool]] = ()) -> None:
+        """Send a message.
+
+        Args:
+            context_id: Its presentation context.
+            first: As `cut` made it, or a command set's PDUs alone.
+            further: Parts of the data set, each a multiple of `fragment` long but the last one, and whether it is the last.
 
         Raises:
             AssociationEndedError: it cannot be sent.
         """
-        pieces = p_data(context_id, command, self.fragment, is_command=True, ends=True)
         self._open = True
-        for part, ends in data_set:
-            pieces += p_data(context_id, part, self.fragment, is_command=False, ends=ends)
-            self._send(pieces)
-            pieces = []
-        if pieces:
-            self._send(pieces)
+        self._send(first)
+        for part, ends in further:
+            self._send(p_data(context_id, part, self.fragment, is_command=False, ends=ends))
         self._open = False
+
+    def send_command(self, context_id: int, command: bytes) -> None:
+        """Send a message without a data set.
+
+        Raises:
+            AssociationEndedError: it cannot be sent.
+        """
+        self.send(context_id, p_data(context_id, command, self.fragment, is_command=True, ends=True))
 
     def receive(self, wait_s: float | None = None) -> Message | None:
         """Wait for a message.

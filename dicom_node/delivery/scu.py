@@ -19,10 +19,9 @@ from dicom_node.delivery.contexts import by_association
 from dicom_node.delivery.exchange import exchanging
 from dicom_node.delivery.library_socket import LibrarySocket
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.delivery.stored_file import kind_of
+from dicom_node.delivery.stored_file import Head, head_of
 from dicom_node.delivery.storing import Storing, no_context
 from dicom_node.domain.destinations import Destination
-from dicom_node.domain.instances import InstanceKind
 from dicom_node.errors import ConfigError, DeliveryError
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.tls import ClientContext, client_context
@@ -78,19 +77,19 @@ def send(calling_ae_title: str, destination: Destination, paths: Sequence[Path],
     Raises:
         DeliveryError: no association, or it ended; what was not `answered` was not stored as far as we know.
     """
-    kinds: dict[int, InstanceKind] = {}
+    heads: dict[int, Head] = {}
     for index, path in enumerate(paths):
         try:
-            kinds[index] = kind_of(path)
+            heads[index] = head_of(path)
         except DeliveryError as error:
             answered(index, Outcome(Verdict.REFUSED, None, str(error)))
-    for indices, contexts in by_association(kinds):
+    for indices, contexts in by_association({index: head.kind for index, head in heads.items()}):
         try:
             with associated(calling_ae_title, destination, contexts) as association, exchanging(association, destination) as exchange:
-                Storing(exchange, destination, {index: paths[index] for index in indices}, answered).run()
+                Storing(exchange, destination, {index: (paths[index], heads[index]) for index in indices}, answered).run()
         except NoContextAcceptedError:
             for index in indices:
-                answered(index, no_context(kinds[index].sop_class_uid, destination))
+                answered(index, no_context(heads[index].kind.sop_class_uid, destination))
 
 
 @contextmanager

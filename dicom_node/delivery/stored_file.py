@@ -5,10 +5,11 @@ Nothing is mapped: a file that is cut short while it is mapped kills the process
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from dicom_node.domain.instances import InstanceKind
 from dicom_node.errors import DeliveryError, UnparsableDataSetError
@@ -22,6 +23,19 @@ class ObjectChangedError(DeliveryError):
     """A file is no longer what it was when it was opened."""
 
 
+class Head(NamedTuple):
+    """What a file says that it holds, and which state of the file said so.
+
+    Attributes:
+        begins_at: Where the data set begins.
+        state: Inode, size and time of the last change.
+    """
+
+    kind: InstanceKind
+    begins_at: int
+    state: tuple[int, int, int]
+
+
 class StoredFile:
     """One open file.
 
@@ -29,12 +43,13 @@ class StoredFile:
         kind: What its head says it holds.
     """
 
-    def __init__(self, path: Path, buffer: memoryview) -> None:
+    def __init__(self, path: Path, buffer: memoryview, known: Head | None = None) -> None:
         """Open it and read as much as the buffer holds.
 
         Args:
             path: A Part 10 file.
             buffer: The file's until `close`; at least two parts and a head long. See `data_set`.
+            known: Its head as `head_of` read it; used if the file is as it was then.
 
         Raises:
             DeliveryError: it is missing or no Part 10 file.
@@ -42,12 +57,13 @@ class StoredFile:
         self._name, self._buffer = path.name, buffer
         self._file = _opened(path)
         try:
-            self._before = os.fstat(self._file)
+            self._state = _state(self._file)
             self._filled = os.preadv(self._file, [buffer], 0)
-            self.kind, self._begins_at = _head(buffer[: self._filled])
+            head = known if known is not None and known.state == self._state else _head(buffer[: self._filled], self._state)
         except (OSError, UnparsableDataSetError) as error:
             self.close()
             raise _unusable(path) from error
+        self.kind, self._begins_at = head.kind, head.begins_at
 
     def close(self) -> None:
         """Close it."""
@@ -71,7 +87,7 @@ class StoredFile:
         while True:
             available = filled - start
             position += start
-            if position + available >= self._before.st_size:
+            if position + available >= self._state[1]:
                 self._check_unchanged(available)
                 yield self._buffer[start:filled], True
                 return
@@ -83,14 +99,13 @@ class StoredFile:
             start, filled = 0, os.preadv(self._file, [self._buffer], position)
 
     def _check_unchanged(self, available: int) -> None:
-        now = os.fstat(self._file)
-        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
+        if _state(self._file) != self._state:
             raise ObjectChangedError(f"{self._name} was changed while it was sent")
         if not available:
             raise DeliveryError(f"{self._name} holds no data set")
 
 
-def kind_of(path: Path) -> InstanceKind:
+def head_of(path: Path) -> Head:
     """Read what a file holds.
 
     Raises:
@@ -98,17 +113,21 @@ def kind_of(path: Path) -> InstanceKind:
     """
     file = _opened(path)
     try:
-        head = os.pread(file, _FIRST_LOOK, 0)
-        try:
-            return _head(head)[0]
-        except UnparsableDataSetError:
-            if len(head) < _FIRST_LOOK:
-                raise
-            return _head(os.pread(file, LONGEST_HEAD, 0))[0]
+        state = _state(file)
+        start = os.pread(file, _FIRST_LOOK, 0)
+        if len(start) == _FIRST_LOOK:
+            with contextlib.suppress(_IncompleteError):
+                return _head(start, state)
+            start = os.pread(file, LONGEST_HEAD, 0)
+        return _head(start, state)
     except (OSError, UnparsableDataSetError) as error:
         raise _unusable(path) from error
     finally:
         os.close(file)
+
+
+class _IncompleteError(UnparsableDataSetError):
+    """The head goes on behind what was read."""
 
 
 def _opened(path: Path) -> int:
@@ -118,14 +137,18 @@ def _opened(path: Path) -> int:
         raise _unusable(path) from error
 
 
-def _head(start: bytes | memoryview) -> tuple[InstanceKind, int]:
+def _state(file: int) -> tuple[int, int, int]:
+    found = os.fstat(file)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _head(start: bytes | memoryview, state: tuple[int, int, int]) -> Head:
     meta = FileMeta()
-    for size in (_FIRST_LOOK, LONGEST_HEAD):
-        part = start[0 if size == _FIRST_LOOK else _FIRST_LOOK : size]
-        if meta.feed(part) is not None and meta.kind is not None:
-            return meta.kind, meta.size_bytes
-    meta.end()
-    raise UnparsableDataSetError("file ends within its head")
+    if meta.feed(start[:_FIRST_LOOK]) is None and meta.feed(start[_FIRST_LOOK:LONGEST_HEAD]) is None:
+        raise _IncompleteError(f"file meta does not end within {len(start)} bytes")
+    if meta.kind is None:
+        raise UnparsableDataSetError("file without file meta")
+    return Head(meta.kind, meta.size_bytes, state)
 
 
 def _unusable(path: Path) -> DeliveryError:

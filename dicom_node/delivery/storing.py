@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, cycle
+from itertools import cycle
 from pathlib import Path
 
 from pydicom.uid import UID
@@ -18,7 +18,7 @@ from dicom_node.delivery.messages import C_STORE_RSP, Message, store_request
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
 from dicom_node.delivery.p_data import Piece
 from dicom_node.delivery.reencoding import NOT_READABLE, encoded_as
-from dicom_node.delivery.stored_file import BUFFER_BYTES, ObjectChangedError, StoredFile
+from dicom_node.delivery.stored_file import BUFFER_BYTES, Head, ObjectChangedError, StoredFile
 from dicom_node.domain.destinations import Destination
 from dicom_node.domain.instances import InstanceKind
 from dicom_node.errors import DeliveryError
@@ -29,28 +29,29 @@ Answered = Callable[[int, Outcome], None]
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """An object about to be sent: the first part of its data set is read."""
+    """An object about to be sent: the first part of its data set is read and cut."""
 
-    kind: InstanceKind
     context_id: int
-    data_set: Iterable[tuple[Piece, bool]]
+    message_id: int
+    first: list[Piece]
+    further: Iterable[tuple[Piece, bool]]
     close: Callable[[], None]
 
 
 class Storing:
     """Sends objects in order."""
 
-    def __init__(self, exchange: Exchange, destination: Destination, objects: Mapping[int, Path], answered: Answered) -> None:
+    def __init__(self, exchange: Exchange, destination: Destination, objects: Mapping[int, tuple[Path, Head]], answered: Answered) -> None:
         """Open nothing yet.
 
         Args:
             exchange: Of the association.
             destination: Whom it is with.
-            objects: Files by their place.
+            objects: Files and their heads by their place.
             answered: Called with the place and what came of it, as each response arrives.
         """
         self._exchange, self._destination, self._answered = exchange, destination, answered
-        self._waiting: Iterator[tuple[int, Path]] = iter(objects.items())
+        self._waiting: Iterator[tuple[int, tuple[Path, Head]]] = iter(objects.items())
         self._buffers = cycle(memoryview(bytearray(BUFFER_BYTES)) for _ in range(min(len(objects), 2)))
         self._next: tuple[int, _Ready | Outcome] | None = None
 
@@ -74,10 +75,9 @@ class Storing:
                 self._next[1].close()
 
     def _store(self, place: int, ready: _Ready) -> Outcome:
-        message_id = self._exchange.next_message_id()
         self._next = None
         try:
-            self._exchange.send(ready.context_id, store_request(ready.kind, message_id), ready.data_set)
+            self._exchange.send(ready.context_id, ready.first, ready.further)
         except ObjectChangedError as error:
             self._answered(place, Outcome(Verdict.RETRY, None, str(error)))
             raise self._exchange.ended(str(error)) from error
@@ -85,23 +85,23 @@ class Storing:
             self._answered(place, _unreadable(error))
             raise self._exchange.ended("an object cannot be read to its end") from error
         except AssociationEndedError:
-            self._take_refusal(place, ready.context_id, message_id)
+            self._take_refusal(place, ready)
             raise
         finally:
             ready.close()
         early = self._exchange.arrived_early()
         self._look_ahead()
-        return self._read(early or self._exchange.receive(), ready.context_id, message_id, early=early is not None)
+        return self._read(early or self._exchange.receive(), ready, early=early is not None)
 
-    def _take_refusal(self, place: int, context_id: int, message_id: int) -> None:
+    def _take_refusal(self, place: int, ready: _Ready) -> None:
         """Believe a destination that says no and then takes no more of the object."""
         early = self._exchange.arrived_early()
         if early is not None:
-            self._answered(place, self._read(early, context_id, message_id, early=True))
+            self._answered(place, self._read(early, ready, early=True))
 
-    def _read(self, response: Message | None, context_id: int, message_id: int, *, early: bool) -> Outcome:
+    def _read(self, response: Message | None, asked: _Ready, *, early: bool) -> Outcome:
         try:
-            if response is None or not response.answers(C_STORE_RSP, context_id, message_id):
+            if response is None or not response.answers(C_STORE_RSP, asked.context_id, asked.message_id):
                 raise MalformedPduError("another message than the response to the C-STORE")
             outcome = outcome_from_status(response.status, response.error_comment)
         except MalformedPduError as error:
@@ -113,11 +113,11 @@ class Storing:
     def _look_ahead(self) -> None:
         """Prepare the next object; what is wrong with it is told in its turn."""
         following = next(self._waiting, None)
-        self._next = None if following is None else (following[0], self._prepared(following[1]))
+        self._next = None if following is None else (following[0], self._prepared(*following[1]))
 
-    def _prepared(self, path: Path) -> _Ready | Outcome:
+    def _prepared(self, path: Path, head: Head) -> _Ready | Outcome:
         try:
-            file = StoredFile(path, next(self._buffers))
+            file = StoredFile(path, next(self._buffers), head)
         except DeliveryError as error:
             return Outcome(Verdict.REFUSED, None, str(error))
         chosen = context_for(file.kind, self._exchange.contexts)
@@ -130,10 +130,11 @@ class Storing:
             return self._encoded(path, file.kind, context_id, syntax)
         try:
             parts = file.data_set(self._exchange.fragment)
-            return _Ready(file.kind, context_id, chain([next(parts)], parts), file.close)
+            first, ends = next(parts)
         except (DeliveryError, OSError) as error:
             file.close()
             return _unreadable(error)
+        return self._cut(file.kind, context_id, first, parts if not ends else (), file.close)
 
     def _encoded(self, path: Path, kind: InstanceKind, context_id: int, syntax: str) -> _Ready | Outcome:
         try:
@@ -142,7 +143,14 @@ class Storing:
             own = UID(kind.transfer_syntax_uid).name
             reason = f"the object cannot be read, or not be re-encoded from {own} to what is accepted ({type(error).__name__})"
             return Outcome(Verdict.REFUSED, None, reason)
-        return _Ready(kind, context_id, [(encoded, True)], lambda: None)
+        return self._cut(kind, context_id, encoded, (), lambda: None)
+
+    def _cut(
+        self, kind: InstanceKind, context_id: int, first: Piece, further: Iterable[tuple[Piece, bool]], close: Callable[[], None]
+    ) -> _Ready:
+        message_id = self._exchange.next_message_id()
+        pieces = self._exchange.cut(context_id, store_request(kind, message_id), first, ends=further == ())
+        return _Ready(context_id, message_id, pieces, further, close)
 
 
 def no_context(sop_class_uid: str, destination: Destination) -> Outcome:
