@@ -25,6 +25,7 @@ from dicom_node.ops.pdata import MalformedPduError
 from dicom_node.ops.tls import reason_of
 
 _ABORT, _RELEASE_REQUEST = 0x07, 0x05
+_PEER_ENDS = {_ABORT: "association aborted by the destination", _RELEASE_REQUEST: "association released by the destination"}
 _LAST_MESSAGE_ID = 0xFFFF
 
 
@@ -154,7 +155,7 @@ class Exchange:
         broken = self._line.within or (self._open and self._end is _End.LIBRARY_READS and not self._is_abort)
         if broken:
             self._shared.break_off()
-        self._shared.give_back(self._reader.rest)
+        self._shared.give_back(b"" if self._end is _End.ABORT else self._reader.rest)
         if self._end is _End.RELEASE:
             return
         if broken or self._end is _End.LIBRARY_READS:
@@ -187,9 +188,10 @@ class Exchange:
         except MalformedPduError as error:
             raise self.ended(f"sends what cannot be understood: {error}") from error
         if self._reader.foreign:
+            if self._reader.foreign[0] not in _PEER_ENDS:
+                raise self.ended("sends what is no PDU of an association")
             self._end = _End.LIBRARY_READS
-            words = {_ABORT: "association aborted by the destination", _RELEASE_REQUEST: "association released by the destination"}
-            raise AssociationEndedError(f"{self._name}: {words.get(self._reader.foreign[0], 'sends what is no PDU of an association')}")
+            raise AssociationEndedError(f"{self._name}: {_PEER_ENDS[self._reader.foreign[0]]}")
 
 
 @contextmanager

@@ -138,6 +138,7 @@ def associated(
         if association.is_established:
             association.release()
         cast(Checkpoint, association._reactor_checkpoint).unpark()  # the thread ends only once it runs
+        association.join(destination.timeout_s)
 
 
 def _tls_for(destination: Destination) -> ClientContext | None:

@@ -15,7 +15,7 @@ from dicom_node.domain.instances import InstanceKind
 from dicom_node.errors import DeliveryError, UnparsableDataSetError
 from dicom_node.ops.file_meta import LONGEST_HEAD, FileMeta
 
-BUFFER_BYTES: Final = 1 << 20
+BUFFER_BYTES: Final = 640 << 10
 _FIRST_LOOK: Final = 1 << 10
 
 
