@@ -130,7 +130,7 @@ class Exchange:
         deadline = monotonic() + (self._timeout_s if wait_s is None else wait_s)
         while not self._messages:
             try:
-                self._line.receive(deadline)
+                self._line.receive(deadline, patient=wait_s is None)
             except SilenceError as error:
                 if wait_s is not None:
                     return None

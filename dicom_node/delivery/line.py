@@ -17,6 +17,8 @@ from dicom_node.delivery.p_data import Piece
 
 _MOST_PIECES: Final = 1024
 """IOV_MAX of Linux."""
+_LOOKS: Final = 4
+"""How often in a time-out it is looked whether something moves."""
 _TLS_BYTES: Final = 1 << 16
 _RECEIVE_BYTES: Final = 1 << 16
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -68,7 +70,7 @@ class Line:
         while first < len(waiting):
             sent = self._write(waiting, first)
             if not sent:
-                self._wait(select.POLLIN | select.POLLOUT, monotonic() + self._timeout_s)
+                self._wait(select.POLLIN | select.POLLOUT, monotonic() + self._timeout_s, patient=True)
             while sent:
                 size = len(waiting[first])
                 if sent < size:
@@ -78,11 +80,12 @@ class Line:
                 first += 1
         self.within = False
 
-    def receive(self, deadline: float) -> None:
+    def receive(self, deadline: float, *, patient: bool) -> None:
         """Wait for bytes and hand them on.
 
         Args:
-            deadline: By the monotonic clock; moves on while the kernel still sends what it was given.
+            deadline: By the monotonic clock.
+            patient: Move the deadline on while the other side still takes what the kernel was given.
 
         Raises:
             SilenceError: none came.
@@ -92,7 +95,7 @@ class Line:
             return
         # a peer that leaves Nagle's algorithm on sends the second half of its answer only after our acknowledgement
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        while not self._wait(select.POLLIN, deadline):
+        while not self._wait(select.POLLIN, deadline, patient=patient):
             pass
 
     def _write(self, waiting: list[Piece], first: int) -> int:
@@ -120,15 +123,16 @@ class Line:
         self._arrived(self._received[:received])
         return True
 
-    def _wait(self, events: int, deadline: float) -> bool:
+    def _wait(self, events: int, deadline: float, *, patient: bool) -> bool:
         """Wait until one of some events happens, and read what came; True if something was read."""
         left_before = self._unacknowledged()
         self._poll.modify(self._connection.fileno(), events)
-        while not (happened := self._poll.poll(max(deadline - monotonic(), 0.0) * 1000)):
+        while not (happened := self._poll.poll(max(min(deadline - monotonic(), self._timeout_s / _LOOKS), 0.0) * 1000)):
             left = self._unacknowledged()
-            if left >= left_before:
+            if patient and left < left_before:
+                left_before, deadline = left, monotonic() + self._timeout_s
+            elif monotonic() >= deadline:
                 raise SilenceError
-            left_before, deadline = left, monotonic() + self._timeout_s
         return bool(happened[0][1] & ~select.POLLOUT) and self._read()
 
     def _unacknowledged(self) -> int:

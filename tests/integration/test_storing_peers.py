@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import struct
@@ -42,6 +43,7 @@ class Sending:
         self.folder = folder
         self.outcomes: dict[int, Outcome] = {}
         self.order: list[int] = []
+        gc.collect()  # what earlier tests left open must not go while this one counts
         self._at_rest = set(threading.enumerate())
         self._descriptors = len(list(Path("/proc/self/fd").iterdir()))
 
@@ -66,7 +68,7 @@ class Sending:
             said = str(error)
         acceptor.close()
         assert set(threading.enumerate()) <= self._at_rest, "a thread is left"
-        assert len(list(Path("/proc/self/fd").iterdir())) == self._descriptors, "a descriptor is left"
+        assert len(list(Path("/proc/self/fd").iterdir())) <= self._descriptors, "a descriptor is left"
         return said
 
     def verdicts(self) -> list[Verdict]:
