@@ -16,6 +16,9 @@ from dicom_node.errors import DeliveryError, UnparsableDataSetError
 from dicom_node.ops.file_meta import LONGEST_HEAD, FileMeta
 
 BUFFER_BYTES: Final = 640 << 10
+"""A CT slice fits whole, so that it is read before the one before it is answered."""
+_PART_BYTES: Final = 256 << 10
+"""Of a file larger than the buffer; so much is still in the processor's cache when it is sent."""
 _FIRST_LOOK: Final = 1 << 10
 
 
@@ -96,7 +99,7 @@ class StoredFile:
                 raise ObjectChangedError(f"{self._name} became shorter while it was sent")
             yield self._buffer[start : start + taken], False
             position += taken
-            start, filled = 0, os.preadv(self._file, [self._buffer], position)
+            start, filled = 0, os.preadv(self._file, [self._buffer[: max(_PART_BYTES, unit)]], position)
 
     def _check_unchanged(self, available: int) -> None:
         if _state(self._file) != self._state:
