@@ -101,10 +101,14 @@ class Exchange:
         Raises:
             AssociationEndedError: it cannot be sent.
         """
-        self._open = True
+        self._open, is_large = True, further != ()
+        if is_large:
+            self._line.keep_queue_short(short=True)
         self._send(first)
         for part, ends in further:
             self._send(p_data(context_id, part, self.fragment, is_command=False, ends=ends))
+        if is_large:
+            self._line.keep_queue_short(short=False)
         self._open = False
 
     def send_command(self, context_id: int, command: bytes) -> None:

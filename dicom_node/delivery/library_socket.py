@@ -7,6 +7,7 @@ and did not use goes back with the socket and is what the thread reads first.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -66,8 +67,9 @@ class LibrarySocket(AssociationSocket):
             rest: What was read and is the library's to read.
         """
         self._inbox += rest
-        if self.socket is not None and not self._broken:
-            self.socket.settimeout(self._timeout_s)
+        with contextlib.suppress(OSError):  # closed already
+            if self.socket is not None:
+                self.socket.settimeout(self._timeout_s)
         self.assoc.dul._idle_timer.restart()
         with self._turn:
             self._lent = False

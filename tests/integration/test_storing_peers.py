@@ -194,6 +194,13 @@ def test_abort_in_place_of_an_answer(sending: Sending) -> None:
     assert sending.verdicts() == [Verdict.STORED]
 
 
+@pytest.mark.parametrize("farewell", [ABORTING, b""])
+def test_end_before_anything_is_sent(sending: Sending, farewell: bytes) -> None:
+    said = sending.send([sending.file()], accepted(lambda peer: peer.send(farewell)))
+    assert said.startswith("pacs: association ")
+    assert sending.outcomes == {}
+
+
 def test_abort_in_the_middle_of_an_object(sending: Sending) -> None:
     def script(peer: Conversation) -> None:
         peer.pdu()
