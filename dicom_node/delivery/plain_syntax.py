@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicom_node.delivery.reencoding import NOT_READABLE, read_uncompressed
 
 _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_NOT_READABLE = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)
 
 
 @contextmanager
@@ -27,14 +27,11 @@ def in_explicit_little_endian(path: Path) -> Iterator[Path | None]:
 
 def _written(path: Path, target: Path) -> Path | None:
     try:
-        data_set = pydicom.dcmread(path)
-        own = data_set.file_meta.TransferSyntaxUID
-        if own in _PLAIN or not own.is_little_endian:  # pixel data of big-endian objects is not reordered
+        if read_file_meta_info(path).TransferSyntaxUID in _PLAIN:
             return None
-        if own != DeflatedExplicitVRLittleEndian and own.is_compressed:
-            data_set.decompress(generate_instance_uid=False)  # it is the same instance: what the answer and the index call it
+        data_set = read_uncompressed(path)
         data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         data_set.save_as(target, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    except _NOT_READABLE:
+    except NOT_READABLE:
         return None
     return target
