@@ -97,7 +97,7 @@ class Configuration(Section):
     @cached_property
     def destinations(self) -> Mapping[str, Destination]:
         """Destinations by name."""
-        return {d.name: d.to_destination() for d in self.node.destinations}
+        return {d.name: d.to_destination(self.profiles[d.profile]) for d in self.node.destinations}
 
     @cached_property
     def profiles(self) -> Mapping[str, ResultProfile]:

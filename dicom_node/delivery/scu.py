@@ -10,13 +10,14 @@ from typing import cast
 
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module at run time
 
+from dicom_node.delivery.encoding import proposed_syntaxes, to_send
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.errors import ConfigError, DeliveryError
@@ -65,7 +66,7 @@ def echo(calling_ae_title: str, destination: StorageScp) -> None:
 def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
     """Send Part 10 files over one association, in order.
 
-    Each file's own transfer syntax is proposed; explicit and implicit little endian as well where pydicom can re-encode.
+    Transfer syntaxes are proposed as the destination's profile says: see `delivery.encoding`.
 
     Args:
         calling_ae_title: Our AE title.
@@ -89,6 +90,20 @@ def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], 
             answered(index, _no_context(kind[0], destination))
 
 
+def accepted_classes(calling_ae_title: str, destination: StorageScp, sop_class_uids: Sequence[str]) -> frozenset[str]:
+    """Ask which SOP classes a destination takes, by proposing them and releasing the association.
+
+    Raises:
+        DeliveryError: no association.
+    """
+    contexts = [(uid, syntax) for uid in sop_class_uids for syntax in _syntaxes((uid, ExplicitVRLittleEndian), destination)]
+    try:
+        with associated(calling_ae_title, destination, contexts) as association:
+            return frozenset(str(cx.abstract_syntax) for cx in association.accepted_contexts)
+    except NoContextAcceptedError:
+        return frozenset()
+
+
 def _send_all(
     calling_ae_title: str,
     destination: StorageScp,
@@ -96,7 +111,7 @@ def _send_all(
     kinds: Mapping[int, tuple[str, str]],
     answered: Callable[[int, Outcome], None],
 ) -> None:
-    proposed = [(sop_class, syntax) for sop_class, own in kinds.values() for syntax in _syntaxes(own)]
+    proposed = [(sop_class, syntax) for sop_class, own in kinds.values() for syntax in _syntaxes((sop_class, own), destination)]
     if not proposed:
         return
     with associated(calling_ae_title, destination, list(dict.fromkeys(proposed))) as association:
@@ -111,7 +126,7 @@ def _send_one(association: Association, path: Path, kind: tuple[str, str], desti
     if not accepted:
         return _no_context(kind[0], destination)
     try:
-        response = association.send_c_store(path if kind[1] in accepted else _uncompressed(path))
+        response = association.send_c_store(to_send(path, kind[1], accepted, _syntaxes(kind, destination)))
     except _NOT_READABLE as error:
         if not association.is_established:
             raise DeliveryError(f"{destination.name}: association ended while an object was sent") from error
@@ -126,18 +141,8 @@ def _no_context(sop_class_uid: str, destination: StorageScp) -> Outcome:
     return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
 
 
-def _uncompressed(path: Path) -> pydicom.FileDataset:
-    """Make a data set one that the library itself can encode as Explicit or Implicit VR Little Endian, whichever was accepted."""
-    data_set = pydicom.dcmread(path)
-    if data_set.file_meta.TransferSyntaxUID.is_compressed:
-        data_set.decompress()
-    elif data_set.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return data_set
-
-
-def _syntaxes(own: str) -> list[str]:
-    return list(dict.fromkeys([own, ExplicitVRLittleEndian, ImplicitVRLittleEndian]))
+def _syntaxes(kind: tuple[str, str], destination: StorageScp) -> list[str]:
+    return proposed_syntaxes(*kind, destination.transfer_syntaxes)
 
 
 def _kind_of(path: Path) -> tuple[str, str]:

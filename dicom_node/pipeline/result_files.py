@@ -18,7 +18,7 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
     Raises:
         StorageError: disk full or broken.
     """
-    folder = files.results / f"job-{job_id}"
+    folder = files.results_of(job_id)
     if not folder.exists():
         folder.mkdir(mode=0o700)
         sync_folder(files.results)
