@@ -122,7 +122,6 @@ class Sender:
         Raises:
             DeliveryError: the destination cannot be used; what it did not answer is owed as before.
         """
-
         not_taken: dict[int, str] = {}
 
         def note(position: int, outcome: Outcome) -> None:

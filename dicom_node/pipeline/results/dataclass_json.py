@@ -19,7 +19,7 @@ _CLASS = "is"
 _Fetch = Callable[[Mapping[str, Any]], NDArray[Any]]
 
 
-def to_json(value: object, set_aside: Callable[[NDArray[Any]], object]) -> Any:  # noqa: ANN401 - whatever JSON has
+def to_json(value: object, set_aside: Callable[[NDArray[Any]], object]) -> Any:  # noqa: PLR0911 - one line a type
     """Write a value as what JSON has: text, numbers, lists, mappings.
 
     Args:
@@ -63,20 +63,16 @@ def from_json(kind: type[_Made], value: Mapping[str, Any], fetch: _Fetch) -> _Ma
     return cast(_Made, _read(kind, value, fetch))
 
 
-def _read(kind: Any, value: Any, fetch: _Fetch) -> Any:  # noqa: ANN401, PLR0911 - one line a type
+def _read(kind: Any, value: Any, fetch: _Fetch) -> Any:  # noqa: PLR0911 - one line a type
     origin = get_origin(kind)
     if origin in (Union, UnionType):
         return _read_one_of(get_args(kind), value, fetch)
     if origin is np.ndarray:
         return fetch(value)
     if origin is tuple:
-        kinds = get_args(kind)
-        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-        return tuple(_read(one, inner, fetch) for one, inner in zip(kinds, value, strict=True))
+        return _read_tuple(get_args(kind), value, fetch)
     if origin is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"{value!r} is none of {get_args(kind)}")
-        return value
+        return get_args(kind)[get_args(kind).index(value)]
     if dataclasses.is_dataclass(kind):
         if value[_CLASS] != kind.__name__:
             raise TypeError(f"a {value[_CLASS]} stands where a {kind.__name__} belongs")
@@ -85,14 +81,23 @@ def _read(kind: Any, value: Any, fetch: _Fetch) -> Any:  # noqa: ANN401, PLR0911
         return kind(value)
     if kind is datetime:
         return datetime.fromisoformat(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    return _read_plain(kind, value)
+
+
+def _read_plain(kind: type, value: object) -> object:
+    if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} belongs")
     return value
 
 
-def _read_one_of(kinds: tuple[Any, ...], value: Any, fetch: _Fetch) -> Any:  # noqa: ANN401 - as its types say
+def _read_tuple(kinds: tuple[Any, ...], value: Any, fetch: _Fetch) -> tuple[Any, ...]:
+    kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+    return tuple(_read(one, inner, fetch) for one, inner in zip(kinds, value, strict=True))
+
+
+def _read_one_of(kinds: tuple[Any, ...], value: Any, fetch: _Fetch) -> Any:
     if value is None:
         return None
     chosen = [k for k in kinds if k is not type(None)]
