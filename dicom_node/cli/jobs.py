@@ -135,13 +135,15 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     if profile is None:
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     files = InstanceFiles(configuration.data_dir)
-    _check_there(database, job)
+    with database.reading() as session:
+        _check_there(session, job)
     try:
         Rebuilder(configuration.ae_title, database, files).rebuild(job, profile)
     except (ResultError, StudyError) as error:
         typer.echo(f"Its own form cannot be built ({error}); what another profile wanted goes instead.", err=True)
     now = datetime.now(UTC)
     with database.transaction() as session:
+        _check_there(session, job)
         count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
         if not count:
             raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
@@ -174,9 +176,8 @@ def show_result(
         typer.echo(line)
 
 
-def _check_there(database: Database, job: Job) -> None:
-    with database.reading() as session:
-        results = deliveries.results_of(session, job.id)
+def _check_there(session: Session, job: Job) -> None:
+    results = deliveries.results_of(session, job.id)
     if results and not any(r.path.exists() for r in results):
         raise StorageError(f"the results of job {job.id} are no longer on disk", hint="results.keep removed them; run the study again")
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -23,16 +23,11 @@ _PROFILE = TypeAdapter(ResultProfile)
 _PARENT = "DICOM_NODE_REBUILD_FOR"
 
 
-class Build(Protocol):
-    """Builds what a profile wants of a job and the job has not."""
+Build: TypeAlias = Callable[[int, ResultProfile], int]
+"""Builds what a profile wants of a job, named by its number, and the job has not; returns how many objects were made.
 
-    def __call__(self, job_id: int, profile: ResultProfile) -> int:
-        """Return how many objects were made.
-
-        Raises:
-            ResultError: they cannot be made, now or later.
-            StorageError: they could not be made now.
-        """
+Raises ResultError if they cannot be made now or later, and StorageError if they could not be made now.
+"""
 
 
 class _Request(BaseModel):

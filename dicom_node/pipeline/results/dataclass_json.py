@@ -73,7 +73,7 @@ def _read(kind: Any, value: Any, fetch: _Fetch) -> Any:  # noqa: PLR0911 - one l
         return _read_tuple(get_args(kind), value, fetch)
     if origin is Literal:
         return get_args(kind)[get_args(kind).index(value)]
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if value[_CLASS] != kind.__name__:
             raise TypeError(f"a {value[_CLASS]} stands where a {kind.__name__} belongs")
         return kind(**{name: _read(inner, value[name], fetch) for name, inner in _hints(kind).items() if name in value})

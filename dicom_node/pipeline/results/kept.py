@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -138,7 +139,7 @@ def _box(array: NDArray[Any]) -> list[list[int]]:
     return box
 
 
-def _whole(kept: NDArray[Any], entry: dict[str, Any]) -> NDArray[Any]:
+def _whole(kept: NDArray[Any], entry: Mapping[str, Any]) -> NDArray[Any]:
     dtype, box = np.dtype(entry["dtype"]), entry["box"]
     shape = tuple(high - low for low, high in box)
     cut = np.unpackbits(kept, count=int(np.prod(shape))).view(np.bool_) if dtype == np.bool_ else kept

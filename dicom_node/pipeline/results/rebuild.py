@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +18,13 @@ from dicom_node.domain.profiles import ResultProfile
 from dicom_node.errors import ResultError, StorageError
 from dicom_node.inference import read_instances
 from dicom_node.pipeline.result_files import write_results
+from dicom_node.pipeline.results.folder_lock import held_alone
 from dicom_node.pipeline.results.kept import KeptResult, kept_result
 from dicom_node.pipeline.results.report import name_further
 from dicom_node.pipeline.working.job_images import read_images
 from dicom_node.sr_writer import BuildRequest, build_for_profiles, wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries, queries
 from dicom_node.storage.input_instances import InputInstance, input_instances
-
-_LOCK = ".rebuild.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +103,10 @@ def _digests(trace: Mapping[str, object] | None) -> Mapping[str, str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from writing into a job's folder meanwhile."""
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        with held_alone(folder):
+            yield
     except FileNotFoundError as error:
         raise ResultError("the results of the run are no longer on disk", hint="run the study again") from error
     except OSError as error:
         raise StorageError(f"cannot write to {folder}: {error.strerror}", hint="check permissions of data_dir") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.sr_writer.content import Outcome
 
-FORMAT = 1
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 Pixel = tuple[float, float]
 Millimetres = tuple[float, float, float]
@@ -168,7 +167,7 @@ class ObjectPart(Part):
 class ResultReport(Part):
     """The result of one job for programs. It names nobody: no patient's name, number, date or accession number."""
 
-    format: Literal[1] = Field(FORMAT, description="Version of this format; a change that readers must know of counts it up.")
+    format: Literal[1] = Field(1, description="Version of this format; a change that readers must know of counts it up.")
     job: JobPart = Field(description="The job.")
     study_instance_uid: str = Field(description="Study that the result is about; what ties it to the images.")
     model: Model = Field(description="The model.")
