@@ -105,7 +105,7 @@ def kept_result(folder: Path) -> KeptResult:
     """
     path = folder / DATA_FILE
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             tree = json.loads(bytes(archive[_TREE]))
             if tree["format"] != _FORMAT:
                 raise ResultError(f"{path.name} has format {tree['format']}, this program reads {_FORMAT}")
@@ -113,7 +113,7 @@ def kept_result(folder: Path) -> KeptResult:
     except FileNotFoundError as error:
         hint = "the run was made by an earlier version, its masks were above results.data_limit, or results.keep removed it"
         raise ResultError("what the run found was not kept", hint=hint) from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ResultError(f"{path.name} is damaged: {type(error).__name__}", hint="run the study again") from error
 
 
