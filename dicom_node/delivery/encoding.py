@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -57,6 +58,9 @@ def _encoded(path: Path, syntax: str) -> pydicom.FileDataset:
         data_set.decompress(generate_instance_uid=False)
     if syntax in _COMPRESSED:
         data_set.compress(UID(syntax), generate_instance_uid=False)
-    else:
-        data_set.file_meta.TransferSyntaxUID = UID(syntax)  # the library encodes as Explicit or Implicit VR, whichever is named
-    return data_set
+        return data_set
+    data_set.file_meta.TransferSyntaxUID = UID(syntax)
+    buffer = BytesIO()  # the network library takes a data set only in the encoding in which it was read
+    data_set.save_as(buffer, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True, enforce_file_format=True)
+    buffer.seek(0)
+    return pydicom.dcmread(buffer)
