@@ -135,7 +135,9 @@ def _box(array: NDArray[Any]) -> list[list[int]]:
     box = []
     for axis in range(array.ndim):
         found = np.flatnonzero(marked.any(axis=tuple(a for a in range(array.ndim) if a != axis)))
-        box.append([int(found[0]), int(found[-1]) + 1] if len(found) else [0, 0])
+        low, high = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
+        box.append([low, high])
+        marked = marked[(slice(None),) * axis + (slice(low, high),)]  # the further axes are looked at within what is left
     return box
 
 
