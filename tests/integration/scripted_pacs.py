@@ -72,6 +72,12 @@ class ScriptedPacs:
         ]
         self.server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
 
+    def classes_too(self, *classes: str) -> None:
+        """Take further SOP classes from now on."""
+        for sop_class in classes:
+            self.server.ae.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+            self.server.contexts = self.server.ae.supported_contexts
+
     def close(self) -> None:
         for thread in self.reporters:
             thread.join(10)

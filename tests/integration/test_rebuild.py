@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pynetdicom.sop_class import BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pynetdicom.sop_class import BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from sqlmodel import col, delete
 from typer.testing import CliRunner
 
@@ -18,13 +18,14 @@ from dicom_node.cli.jobs import app
 from dicom_node.domain.jobs import DeliveryState, Job, JobState
 from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.errors import ResultError, StorageError
+from dicom_node.jobs import queue
 from dicom_node.pipeline.results import DATA_FILE
 from dicom_node.pipeline.results.apart import BuildApart
 from dicom_node.pipeline.results.rebuild import Rebuilder
 from dicom_node.pipeline.results.report import read_report
 from dicom_node.pipeline.sender import Sender
 from dicom_node.sr_writer import wanted_variants
-from dicom_node.storage import Database, InstanceFiles
+from dicom_node.storage import Database, InstanceFiles, delivery_operations
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 from tests.conftest import free_port
 from tests.integration.scripted_pacs import Script, ScriptedPacs
@@ -249,3 +250,63 @@ def test_profile_with_an_empty_chain_leaves_the_refusal(
     sending.sender.close()
     assert went(house, job, "SEG") == [(REFUSED, "")]
     assert house.job_of("chest").state is JobState.FAILED
+
+
+def test_archive_without_segmentations_gets_generic_pacs_without_a_fault(
+    tmp_path: Path, database: Database, files: InstanceFiles, pacs: Callable[..., ScriptedPacs]
+) -> None:
+    """Report and pictures are taken; what the segmentation shows is on the pictures, so nothing is built and the job is done."""
+    port = free_port()
+    house, job = run(tmp_path, database, files, NODE.replace("4242}", f"{port}, profile: generic-pacs}}"))
+    archive = pacs(port, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+
+    def build(_job_id: int, _profile: ResultProfile) -> int:
+        raise AssertionError("nothing is to be built")
+
+    sending = Sending(house, build)
+    sending.turn()
+    sending.sender.close()
+    assert house.job_of("chest").state is JobState.DONE
+    assert went(house, job, "SEG") == [(REFUSED, "Secondary Capture")]
+    assert (archive.stores, len(archive.received)) == (8, 8)
+    [refused] = [d for d in house.owed(job) if d.result.kind == "SEG"]
+    assert refused.reason.endswith(
+        "accepts no presentation context for Segmentation Storage; Secondary Capture goes as an object of its own"
+    )
+    archive.classes_too(SegmentationStorage)
+    with database.transaction() as session:
+        queue.settle(session, job.id, JobState.DELIVERING, "retried by an operator", datetime.now(UTC))
+        delivery_operations.reopen(session, job.id, datetime.now(UTC))
+    again = Sending(house, build)
+    again.turn()
+    again.sender.close()
+    assert went(house, job, "SEG") == [(SENT, "")]
+
+
+def test_a_build_keeps_no_other_destination_waiting(
+    tmp_path: Path, database: Database, files: InstanceFiles, pacs: Callable[..., ScriptedPacs]
+) -> None:
+    port, other = free_port(), free_port()
+    ward = f"  - {{name: old, ae_title: ORTHANC, host: 127.0.0.1, port: {other}, profile: sr-sc}}\nmodels_dir"
+    node = NODE.replace("4242}", f"{port}, profile: plain}}").replace("models_dir", ward)
+    node += "profiles: [{name: plain, objects: [sr], sr_class: enhanced, fallback: [text]}]\n"
+    house, job = run(tmp_path, database, files, node, RULES.replace("[pacs]", "[pacs, old]"))
+    pacs(port, BasicTextSRStorage)
+    pacs(other, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def build(job_id: int, profile: ResultProfile) -> int:
+        begun.set()
+        assert may_end.wait(30)
+        return build_here(house)(job_id, profile)
+
+    sending = Sending(house, build)
+    sending.turn()  # ends when the other destination is through
+    assert begun.wait(30)
+    states = {d.destination: {e.state for e in house.owed(job) if e.destination == d.destination} for d in house.owed(job)}
+    assert states == {"pacs": {OWED}, "old": {SENT}}
+    sending.through.clear()
+    may_end.set()
+    assert sending.through.wait(30)
+    sending.sender.close()
+    assert went(house, job, "SR")[0] == (OWED, "Basic Text SR")
