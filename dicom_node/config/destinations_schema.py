@@ -25,7 +25,7 @@ from dicom_node.domain.destinations import (
     TheSender,
 )
 from dicom_node.domain.jobs import CommitPolicy
-from dicom_node.domain.profiles import DEFAULT_PROFILE
+from dicom_node.domain.profiles import DEFAULT_PROFILE, ResultProfile
 
 _WEB = ("url", "token_file", "username", "password_file", "ca")
 _NEEDED: Mapping[DestinationType, tuple[str, ...]] = {
@@ -62,9 +62,10 @@ class DestinationSection(Section):
         description="With `dicom`, `stow`, `sender`: which objects it gets, in which form; a preset or one of `profiles`.",
     )
     timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
-    commit: CommitPolicy = Field(
-        CommitPolicy.OFF,
-        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed).",
+    commit: CommitPolicy | None = Field(
+        None,
+        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed); "
+        "absent: as its profile says, else `off`.",
     )
     tls: ClientTlsSection | None = Field(None, description="With `dicom`, `sender`, `hl7`: TLS towards it; absent: none.")
     url: Url = Field("", description="With `stow`: what `/studies` is put behind; with `fhir`: service base.")
@@ -104,15 +105,21 @@ class DestinationSection(Section):
         named: dict[str, object] = {name: folder / value for name in _FILES if (value := getattr(self, name)) is not None}
         return self.model_copy(update={**named, "tls": self.tls.below(folder) if self.tls else None})
 
-    def to_destination(self) -> Destination:
-        """Return what deliveries use."""
+    def to_destination(self, profile: ResultProfile) -> Destination:
+        """Return what deliveries use.
+
+        Args:
+            profile: The one that it names; not read for types that take none.
+        """
+        commit = self.commit or profile.commit or CommitPolicy.OFF
         tls = self.tls.to_client() if self.tls else None
         timeout_s = self.timeout.total_seconds()
         match self.type:
             case DestinationType.DICOM:
-                return StorageScp(self.name, self.ae_title or "", self.host, self.port or 0, self.profile, timeout_s, tls, self.commit)
+                address = (self.ae_title or "", self.host, self.port or 0)
+                return StorageScp(self.name, *address, self.profile, timeout_s, tls, commit, profile.transfer_syntaxes)
             case DestinationType.SENDER:
-                return TheSender(self.name, self.profile, timeout_s, tls, self.commit)
+                return TheSender(self.name, self.profile, timeout_s, tls, commit, profile.transfer_syntaxes)
             case DestinationType.HL7:
                 to = (self.application, self.facility)
                 return Hl7Receiver(self.name, self.host, self.port or 0, *to, self.language, timeout_s, tls)

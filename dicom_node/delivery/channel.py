@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome
@@ -35,6 +35,18 @@ class Channel(Protocol):
         """
 
 
+@runtime_checkable
+class SaysWhatItTakes(Protocol):
+    """A channel whose destination can be asked which SOP classes it takes."""
+
+    def takes(self, sop_class_uids: Sequence[str]) -> frozenset[str]:
+        """Ask without sending.
+
+        Raises:
+            DeliveryError: it does not answer.
+        """
+
+
 class StorageChannel:
     """C-STORE over one association. See `Channel`."""
 
@@ -51,6 +63,10 @@ class StorageChannel:
     def send(self, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
         """See `Channel`."""
         scu.send(self._calling_ae_title, self._destination, paths, answered)
+
+    def takes(self, sop_class_uids: Sequence[str]) -> frozenset[str]:
+        """Propose them. See `SaysWhatItTakes`."""
+        return scu.accepted_classes(self._calling_ae_title, self._destination, sop_class_uids)
 
 
 def channel_to(calling_ae_title: str, destination: Destination) -> Channel:

@@ -9,6 +9,7 @@ from dicom_node.domain.results import Code, RegionKind
 from dicom_node.sr_writer.source import ImageReference
 
 Point3 = tuple[float, float, float]
+_DECIMALS = 4
 
 
 class Outcome(StrEnum):
@@ -54,6 +55,11 @@ class Number:
     unit: Code
     derivation: Code | None = None
     reference_range: str = ""
+
+    @property
+    def written(self) -> float:
+        """The value as objects and files hold it: four decimals."""
+        return round(self.value, _DECIMALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,11 @@ class Group:
     place: Place | None = None
     images: tuple[ImageReference, ...] = ()
     is_finding: bool = False
+
+    @property
+    def certainty_percent(self) -> float | None:
+        """Certainty as objects and files hold it, 0 to 100, two decimals."""
+        return None if self.certainty is None else round(100 * self.certainty, 2)
 
 
 @dataclass(frozen=True, slots=True)

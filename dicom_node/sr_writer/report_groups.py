@@ -25,7 +25,6 @@ MeasurementGroup = (
     | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
     | sr.MeasurementsAndQualitativeEvaluations
 )
-_DECIMALS = 4
 _CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 _PERCENT = Code("%", "UCUM", "Percent")
 
@@ -104,7 +103,7 @@ def _measurement(number: Number) -> sr.Measurement:
     """Write one number; one without a value is a sentence, since common readers fail on an empty Measured Value Sequence."""
     return sr.Measurement(
         name=concept(number.concept),
-        value=round(number.value, _DECIMALS),
+        value=number.written,
         unit=concept(number.unit),
         derivation=concept(number.derivation) if number.derivation else None,
     )
@@ -112,6 +111,6 @@ def _measurement(number: Number) -> sr.Measurement:
 
 def _certainty(group: Group) -> list[sr.Measurement]:
     """How sure the model is, 0 to 100: what a network gives is a certainty of its own and no probability in the population."""
-    if group.certainty is None:
+    if group.certainty_percent is None:
         return []
-    return [sr.Measurement(name=concept(_CERTAINTY), value=round(100 * group.certainty, 2), unit=codes.UCUM.Percent)]
+    return [sr.Measurement(name=concept(_CERTAINTY), value=group.certainty_percent, unit=codes.UCUM.Percent)]

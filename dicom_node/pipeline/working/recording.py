@@ -22,11 +22,15 @@ from dicom_node.pipeline.closing import AvailableModel
 from dicom_node.pipeline.following import EndedRun, follow_up
 from dicom_node.pipeline.model_host.messages import Concluded
 from dicom_node.pipeline.result_files import write_results
+from dicom_node.pipeline.results import KeptResult, keep_result
+from dicom_node.pipeline.results.report import Ran, write_report
 from dicom_node.pipeline.working.bundle_shelf import BundleShelf
 from dicom_node.pipeline.working.job_images import JobImages
+from dicom_node.pipeline.working.keeping import keeping
 from dicom_node.pipeline.working.run import Fault
 from dicom_node.routing.follow import followers
-from dicom_node.sr_writer import BuildRequest, build_for_profiles, wanted_variants
+from dicom_node.sr_writer import BuildRequest, build_all, wanted_variants
+from dicom_node.sr_writer.content import Outcome
 from dicom_node.storage import Database, InstanceFiles, deliveries
 
 
@@ -55,21 +59,26 @@ class Recording:
         result = replace(result, warnings=(*images.warnings, *result.warnings))
         grid = images.images
         request = BuildRequest(job.key, images.source, grid, result, __version__, self._configuration.ae_title, self._predecessors(job))
-        stored = write_results(self._files, job.id, build_for_profiles(request, list(profiles.values())))
+        built = build_all(request, list(profiles.values()))
+        stored = write_results(self._files, job.id, built.objects)
+        trace = _trace(images, concluded)
+        self._keep(job, KeptResult(result, images.read_as, __version__, _now()))
         took = {**timings, "writing_s": perf_counter() - begin}
+        write_report(self._files.results_of(job.id), built.first, stored, Ran(job, trace, took))
         finished = queue.Finished(
             delivering=False,
             timings=took,
             findings=findings_from_result(result, grid.voxel_ml if isinstance(grid, Volume) else None),
-            trace=_trace(images, concluded).as_json(),
+            trace=trace.as_json(),
         )
         now, run = _now(), EndedRun(job, finished.findings, self._models_that_follow(job))
+        keeps = keeping(self._configuration.rules, built.first.content.outcome)
         with self._database.transaction() as session:
             followed = follow_up(session, self._configuration, run, now)
-            destinations = followed.destinations(job)
+            destinations = followed.destinations(job, keeps)
             variants = {name: wanted_variants(profile) for name, profile in profiles.items()}
             deliveries.record_results(session, job.id, stored, {name: variants[name] for name in destinations}, now)
-            reason = _reason(result, followed.reason(job))
+            reason = _reason(built.first.content.outcome, result, followed.reason(job, keeps))
             queue.finish(session, job, replace(finished, delivering=bool(destinations), reason=reason), now)
         for new in followed.jobs:
             self._log.info("job_followed", job=new.id, after=job.id, rule=new.key.rule, study_uid=new.key.study_instance_uid)
@@ -96,6 +105,14 @@ class Recording:
             found = queue.get(session, job.id)
         return found.state if found else None
 
+    def _keep(self, job: Job, kept: KeptResult) -> None:
+        """Keep what further forms of the objects can be made from."""
+        limit = self._configuration.node.results.data_limit
+        if not keep_result(self._files.results_of(job.id), kept, limit):
+            self._log.warning(
+                "result_data_not_kept", job=job.id, reason=f"masks and maps take more than results.data_limit, {limit >> 20} MiB"
+            )
+
     def _predecessors(self, job: Job) -> tuple[Predecessor, ...]:
         if not job.replaces:
             return ()
@@ -118,7 +135,9 @@ class Recording:
         return self._shelf.available()
 
 
-def _reason(result: InferenceResult, kept: str) -> str:
+def _reason(outcome: Outcome, result: InferenceResult, kept: str) -> str:
+    if outcome is Outcome.NO_FINDING:
+        return f"no finding; {kept}"
     return f"not analysed: {'; '.join(result.not_analysed)}; {kept}" if result.not_analysed else kept
 
 
