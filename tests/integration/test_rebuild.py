@@ -19,12 +19,13 @@ from dicom_node.domain.jobs import DeliveryState, Job, JobState
 from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.errors import ResultError, StorageError
 from dicom_node.jobs import queue
-from dicom_node.pipeline.results import DATA_FILE
+from dicom_node.pipeline.results import DATA_FILE, kept_result
 from dicom_node.pipeline.results.apart import BuildApart
 from dicom_node.pipeline.results.rebuild import Rebuilder
 from dicom_node.pipeline.results.report import read_report
 from dicom_node.pipeline.sender import Sender
 from dicom_node.sr_writer import wanted_variants
+from dicom_node.sr_writer.content import Outcome
 from dicom_node.storage import Database, InstanceFiles, delivery_operations
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 from tests.conftest import free_port
@@ -310,3 +311,20 @@ def test_a_build_keeps_no_other_destination_waiting(
     assert sending.through.wait(30)
     sending.sender.close()
     assert went(house, job, "SR")[0] == (OWED, "Basic Text SR")
+
+
+def test_result_of_images_that_could_not_be_read_goes_in_another_form_too(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    further = "  - {name: old, ae_title: OLD, host: 127.0.0.1, port: 4243, profile: legacy-pacs}\nmodels_dir"
+    node = NODE.replace("sqlite:///node.db", database.url).replace("models_dir", further)
+    house = WorkingHouse(tmp_path, database, files, RULES + "    checks: []\n", node)
+    series = chest_series()
+    house.receive([*series[:10], *series[13:]])
+    [job] = house.work()
+    report = read_report(house.files.results_of(job.id))
+    assert report.outcome is Outcome.NOT_ANALYSED
+    assert kept_result(house.files.results_of(job.id)).read_as is None
+    shown(house, "send", job.id, "old")
+    [text] = [d.result.path for d in house.owed(job) if d.destination == "old" and d.result.kind == "SR"]
+    written = [str(e.value) for e in pydicom.dcmread(text).iterall() if e.keyword == "TextValue"]
+    assert report.reasons
+    assert set(report.reasons) <= set(written)

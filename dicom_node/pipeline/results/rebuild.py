@@ -86,7 +86,7 @@ def _as_seen(session: Session, job: Job) -> list[InputInstance]:
     except StorageError as error:
         raise ResultError(f"the images of the run are gone: {error}", hint="run the study again") from error
     digests = _digests(queries.job_trace(session, job.id))
-    changed = [one for one in found if digests.get(one.sop_instance_uid) != one.sha256]
+    changed = [one for one in found if digests.get(one.sop_instance_uid, one.sha256) != one.sha256]
     lost = [one for one in found if not one.path.is_file()]
     if changed or lost:
         raise ResultError(
