@@ -66,7 +66,10 @@ def put_in_place(session: Session, delivery: Delivery, stand_ins: Sequence[Store
         return False
     reason = f"{delivery.result.kind} {delivery.result.number} is not taken: {went_as} goes instead"
     uids = [r.sop_instance_uid for r in stand_ins]
-    results = {r.sop_instance_uid: r for r in session.exec(select(ResultRow).where(col(ResultRow.sop_instance_uid).in_(uids)))}
+    results = {
+        r.sop_instance_uid: r
+        for r in session.exec(select(ResultRow).where(ResultRow.job_id == delivery.job_id, col(ResultRow.sop_instance_uid).in_(uids)))
+    }
     first, *others = [results[uid] for uid in uids]
     row.result_id, row.went_as, row.next_attempt_at = first.id or 0, went_as, now
     change(session, row, DeliveryState.OWED, reason, now)
@@ -75,7 +78,7 @@ def put_in_place(session: Session, delivery: Delivery, stand_ins: Sequence[Store
     return True
 
 
-def refuse(session: Session, delivery: Delivery, reason: str, went_as: str, now: datetime) -> bool:
+def not_taken(session: Session, delivery: Delivery, reason: str, went_as: str, now: datetime) -> bool:
     """Write that a destination does not take an object, and in which form it has been owed what the object says; False as above."""
     row = session.get_one(DeliveryRow, delivery.id)
     if row.state != DeliveryState.OWED:
