@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlmodel import col, delete
 from typer.testing import CliRunner
 
 from dicom_node.cli.jobs import app
+from dicom_node.delivery.outcomes import Outcome as Answer
 from dicom_node.domain.jobs import DeliveryState, Job, JobState
 from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.errors import ResultError, StorageError
@@ -24,6 +25,7 @@ from dicom_node.pipeline.results.apart import BuildApart
 from dicom_node.pipeline.results.rebuild import Rebuilder
 from dicom_node.pipeline.results.report import read_report
 from dicom_node.pipeline.sender import Sender
+from dicom_node.pipeline.standing_in import StandIns
 from dicom_node.sr_writer import wanted_variants
 from dicom_node.sr_writer.content import Outcome
 from dicom_node.storage import Database, InstanceFiles, delivery_operations
@@ -34,6 +36,7 @@ from tests.integration.working_house import WorkingHouse
 from tests.phantoms import chest_series
 from tests.unit.test_config import NODE, RULES
 
+PLAIN = "profiles: [{name: plain, objects: [sr], fallback: [comp, enhanced]}]\n"
 SENT, REFUSED, OWED = DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.OWED
 LEGACY = PRESETS["legacy-pacs"]
 Ran = tuple[WorkingHouse, Job]
@@ -328,3 +331,32 @@ def test_result_of_images_that_could_not_be_read_goes_in_another_form_too(tmp_pa
     written = [str(e.value) for e in pydicom.dcmread(text).iterall() if e.keyword == "TextValue"]
     assert report.reasons
     assert set(report.reasons) <= set(written)
+
+
+class Mute:
+    """A channel to a destination that cannot be asked what it takes."""
+
+    def probe(self) -> str:
+        return ""
+
+    def send(self, paths: Sequence[Path], answered: Callable[[int, Answer], None]) -> None:
+        raise AssertionError("nothing is sent")
+
+
+def test_destination_that_cannot_be_asked_gets_one_form_after_another(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    house, job = run(tmp_path, database, files, NODE.replace("4242}", "4242, profile: plain}") + PLAIN)
+    asked: list[str] = []
+
+    def build(job_id: int, profile: ResultProfile) -> int:
+        asked.append(profile.sr_class)
+        return build_here(house)(job_id, profile)
+
+    stand_ins = StandIns(lambda: house.configuration, database, build)
+    for form in ("Comprehensive SR", "Enhanced SR"):
+        [delivery] = house.owed(job)
+        assert stand_ins.may_replace(delivery)
+        stand_ins.replace({delivery.id: "status 0122 (SOP class not supported)"}, [delivery], Mute())
+        assert went(house, job, "SR") == [(OWED, form)]
+    [delivery] = house.owed(job)
+    assert not stand_ins.may_replace(delivery)  # the end of its chain
+    assert asked == ["comp", "enhanced"]
