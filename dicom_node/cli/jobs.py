@@ -143,12 +143,12 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     files = InstanceFiles(configuration.data_dir)
     with database.reading() as session:
-        _check_there(session, job)
-    try:
-        if job.key.model_digest != FORWARD:
+        has_results = _check_there(session, job)
+    if has_results and job.key.model_digest != FORWARD:
+        try:
             Rebuilder(configuration.ae_title, database, files).rebuild(job, profile)
-    except (ResultError, StudyError) as error:
-        typer.echo(f"Its own form cannot be built ({error}); what another profile wanted goes instead.", err=True)
+        except (ResultError, StudyError) as error:
+            typer.echo(f"Its own form cannot be built ({error}); what another profile wanted goes instead.", err=True)
     now = datetime.now(UTC)
     with database.transaction() as session:
         _check_there(session, job)
@@ -187,10 +187,12 @@ def show_result(
         typer.echo(line)
 
 
-def _check_there(session: Session, job: Job) -> None:
+def _check_there(session: Session, job: Job) -> bool:
+    """Say whether a job has results; those that were removed cannot be sent."""
     results = deliveries.results_of(session, job.id)
     if results and not any(r.path.exists() for r in results):
         raise StorageError(f"the results of job {job.id} are no longer on disk", hint="results.keep removed them; run the study again")
+    return bool(results)
 
 
 def _get(database: Database, job_id: int) -> Job:

@@ -81,7 +81,7 @@ class StandIns:
             remarks.append(f"the result has no {form}")
         now = datetime.now(UTC)
         with self._database.transaction() as session:
-            delivery_operations.refuse(session, delivery, "; ".join([reason, *remarks]), "", now)
+            delivery_operations.not_taken(session, delivery, "; ".join([reason, *remarks]), "", now)
             settle(session, delivery.job_id, now)
 
     def _use(self, delivery: Delivery, form: Form, reason: str) -> bool:
@@ -98,7 +98,7 @@ class StandIns:
                 delivery_operations.put_in_place(session, delivery, best, str(form), now)
             elif any(form_of(d.result.sop_class_uid) is form and d.state not in _GIVEN_UP for d in owed.values()):
                 covered = f"{reason}; {form} goes as an object of its own"
-                delivery_operations.refuse(session, delivery, covered, str(form), now)
+                delivery_operations.not_taken(session, delivery, covered, str(form), now)
             else:
                 return False
             self._settle(session, delivery, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from dicom_node.sr_writer.source import ImageReference
 
 Point3 = tuple[float, float, float]
 _DECIMALS = 4
+_DECIMALS_OF_PERCENT = 2
 
 
 class Outcome(StrEnum):
@@ -57,9 +59,9 @@ class Number:
     reference_range: str = ""
 
     @property
-    def written(self) -> float:
-        """The value as objects and files hold it: four decimals."""
-        return round(self.value, _DECIMALS)
+    def written(self) -> float | None:
+        """The value as coded forms write it, to four decimals; None if it could not be measured."""
+        return round(self.value, _DECIMALS) if math.isfinite(self.value) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,15 @@ class Group:
 
     @property
     def certainty_percent(self) -> float | None:
-        """Certainty as objects and files hold it, 0 to 100, two decimals."""
-        return None if self.certainty is None else round(100 * self.certainty, 2)
+        """The certainty as coded forms write it, 0 to 100.
+
+        What a network gives is a certainty of its own and no probability in the population.
+        """
+        return None if self.certainty is None else round(100 * self.certainty, _DECIMALS_OF_PERCENT)
+
+
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+PERCENT = Code("%", "UCUM", "Percent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def put_in_place(session: Session, delivery: Delivery, stand_ins: Sequence[Store
     return True
 
 
-def refuse(session: Session, delivery: Delivery, reason: str, went_as: str, now: datetime) -> bool:
+def not_taken(session: Session, delivery: Delivery, reason: str, went_as: str, now: datetime) -> bool:
     """Write that a destination does not take an object, and in which form it has been owed what the object says; False as above."""
     row = session.get_one(DeliveryRow, delivery.id)
     if row.state != DeliveryState.OWED:

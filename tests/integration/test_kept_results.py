@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from dicom_node.cli.jobs import app
 from dicom_node.domain.jobs import Job, JobState
+from dicom_node.pipeline.results import DATA_FILE
 from dicom_node.pipeline.results.report import read_report
 from dicom_node.sr_writer.content import Outcome
 from dicom_node.storage import Database, InstanceFiles
@@ -95,3 +96,16 @@ def test_report_in_each_form_names_the_earlier_one_in_that_form(tmp_path: Path, 
         assert document.ReferencedSOPClassUID == old[variant].sop_class_uid
         assert named.SeriesInstanceUID == old[variant].series_instance_uid
     assert read_report(files.results_of(second.id)).predecessors == (next(iter(old.values())).sop_instance_uid,)
+
+
+def test_masks_above_the_limit_are_not_kept_and_the_job_ends_all_the_same(
+    tmp_path: Path, database: Database, files: InstanceFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = NODE.replace("sqlite:///node.db", database.url) + "results: {data_limit: 1B}\n"
+    house = WorkingHouse(tmp_path, database, files, RULES, node)
+    house.receive(chest_series())
+    [job] = house.work()
+    assert job.state is JobState.DELIVERING
+    assert not (files.results_of(job.id) / DATA_FILE).exists()
+    assert read_report(files.results_of(job.id)).outcome is Outcome.FOUND
+    assert "result_data_not_kept" in capsys.readouterr().out

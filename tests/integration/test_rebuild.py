@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +15,19 @@ from sqlmodel import col, delete
 from typer.testing import CliRunner
 
 from dicom_node.cli.jobs import app
+from dicom_node.delivery.outcomes import Outcome as Answer
 from dicom_node.domain.jobs import DeliveryState, Job, JobState
 from dicom_node.domain.profiles import PRESETS, ResultProfile
 from dicom_node.errors import ResultError, StorageError
 from dicom_node.jobs import queue
-from dicom_node.pipeline.results import DATA_FILE
+from dicom_node.pipeline.results import DATA_FILE, kept_result
 from dicom_node.pipeline.results.apart import BuildApart
 from dicom_node.pipeline.results.rebuild import Rebuilder
 from dicom_node.pipeline.results.report import read_report
 from dicom_node.pipeline.sender import Sender
+from dicom_node.pipeline.standing_in import StandIns
 from dicom_node.sr_writer import wanted_variants
+from dicom_node.sr_writer.content import Outcome
 from dicom_node.storage import Database, InstanceFiles, delivery_operations
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 from tests.conftest import free_port
@@ -33,6 +36,7 @@ from tests.integration.working_house import WorkingHouse
 from tests.phantoms import chest_series
 from tests.unit.test_config import NODE, RULES
 
+PLAIN = "profiles: [{name: plain, objects: [sr], fallback: [comp, enhanced]}]\n"
 SENT, REFUSED, OWED = DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.OWED
 LEGACY = PRESETS["legacy-pacs"]
 Ran = tuple[WorkingHouse, Job]
@@ -310,3 +314,49 @@ def test_a_build_keeps_no_other_destination_waiting(
     assert sending.through.wait(30)
     sending.sender.close()
     assert went(house, job, "SR")[0] == (OWED, "Basic Text SR")
+
+
+def test_result_of_images_that_could_not_be_read_goes_in_another_form_too(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    further = "  - {name: old, ae_title: OLD, host: 127.0.0.1, port: 4243, profile: legacy-pacs}\nmodels_dir"
+    node = NODE.replace("sqlite:///node.db", database.url).replace("models_dir", further)
+    house = WorkingHouse(tmp_path, database, files, RULES + "    checks: []\n", node)
+    series = chest_series()
+    house.receive([*series[:10], *series[13:]])
+    [job] = house.work()
+    report = read_report(house.files.results_of(job.id))
+    assert report.outcome is Outcome.NOT_ANALYSED
+    assert kept_result(house.files.results_of(job.id)).read_as is None
+    shown(house, "send", job.id, "old")
+    [text] = [d.result.path for d in house.owed(job) if d.destination == "old" and d.result.kind == "SR"]
+    written = [str(e.value) for e in pydicom.dcmread(text).iterall() if e.keyword == "TextValue"]
+    assert report.reasons
+    assert set(report.reasons) <= set(written)
+
+
+class Mute:
+    """A channel to a destination that cannot be asked what it takes."""
+
+    def probe(self) -> str:
+        return ""
+
+    def send(self, paths: Sequence[Path], answered: Callable[[int, Answer], None]) -> None:
+        raise AssertionError("nothing is sent")
+
+
+def test_destination_that_cannot_be_asked_gets_one_form_after_another(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    house, job = run(tmp_path, database, files, NODE.replace("4242}", "4242, profile: plain}") + PLAIN)
+    asked: list[str] = []
+
+    def build(job_id: int, profile: ResultProfile) -> int:
+        asked.append(profile.sr_class)
+        return build_here(house)(job_id, profile)
+
+    stand_ins = StandIns(lambda: house.configuration, database, build)
+    for form in ("Comprehensive SR", "Enhanced SR"):
+        [delivery] = house.owed(job)
+        assert stand_ins.may_replace(delivery)
+        stand_ins.replace({delivery.id: "status 0122 (SOP class not supported)"}, [delivery], Mute())
+        assert went(house, job, "SR") == [(OWED, form)]
+    [delivery] = house.owed(job)
+    assert not stand_ins.may_replace(delivery)  # the end of its chain
+    assert asked == ["comp", "enhanced"]

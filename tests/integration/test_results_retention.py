@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from sqlmodel import Session, select
 from typer.testing import CliRunner
 
@@ -14,6 +15,8 @@ from dicom_node.cli.results import app
 from dicom_node.domain.jobs import CommitPolicy, DeliveryState, JobKey, JobState, StoredResult
 from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.jobs import queue
+from dicom_node.pipeline.pipeline_process import _remove_old_results
+from dicom_node.pipeline.process import Process
 from dicom_node.pipeline.results.folder_lock import held_alone
 from dicom_node.pipeline.results.retention import old_results, prune_results
 from dicom_node.pipeline.settling import settle
@@ -131,4 +134,19 @@ def test_command_says_what_would_go_and_removes_nothing_before_it_is_told(tmp_pa
     assert "1 job(s), 0.0 MiB would be removed; nothing was changed." in said
     assert files.results_of(job_id).exists()
     assert '"job_id": 1' in runner.invoke(app, ["prune", "--json", *config]).output
+    assert not files.results_of(job_id).exists()
+
+
+def test_node_does_so_by_itself_as_configured_at_that_moment(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    job_id = job_with_results(database, files)
+    node = NODE.replace("sqlite:///node.db", database.url)
+    kept, limited = load(tmp_path, node), load(tmp_path, node + "results: {keep: 1h}\n")
+    now = [kept]
+    scheduler = BackgroundScheduler()  # not started: what it would call is called here
+    _remove_old_results(Process("pipeline-0", kept, lambda: now[0]), scheduler, database)
+    [planned] = scheduler.get_jobs()
+    planned.func()
+    assert files.results_of(job_id).exists()
+    now[0] = limited
+    planned.func()
     assert not files.results_of(job_id).exists()

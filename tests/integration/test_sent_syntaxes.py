@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_node.delivery.contexts import proposed_syntaxes
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from pynetdicom.sop_class import (
     BasicTextSRStorage,
@@ -19,6 +18,7 @@ from pynetdicom.sop_class import (
 )
 
 from dicom_node.delivery import scu
+from dicom_node.delivery.contexts import proposed_syntaxes
 from dicom_node.delivery.outcomes import Outcome, Verdict
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.profiles import PRESETS, ProfileObject, ResultProfile, SegType

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from dicom_node.config import dump_snapshot, load_snapshot
+from dicom_node.delivery.fallbacks import Form
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.jobs import CommitPolicy
-from dicom_node.domain.profiles import PRESETS, Fallback, ProfileObject, ReportClass
+from dicom_node.domain.profiles import PRESETS, Fallback, ProfileObject, ReportClass, SegType
+from dicom_node.pipeline.results.forms import profile_for
 from dicom_node.sr_writer import wanted_variants
 from tests.conftest import ROOT
 from tests.unit.test_config import NODE, faults, load
@@ -105,3 +108,24 @@ def test_presets_send_implicit_vr_alone_to_old_archives_and_report_with_pictures
     assert pacs.transfer_syntaxes == (ImplicitVRLittleEndian,)
     assert PRESETS["sr-sc"].objects == (ProfileObject.SR, ProfileObject.SC)
     assert ProfileObject.SEG in PRESETS["generic-pacs"].objects
+
+
+@pytest.mark.parametrize("preset", ["ohif", "sr-sc", "research", "legacy-pacs"])
+@pytest.mark.parametrize(
+    ("form", "kind", "options"),
+    [
+        (Form.SR_COMPREHENSIVE, "SR", {"sr_class": ReportClass.COMPREHENSIVE}),
+        (Form.SR_ENHANCED, "SR", {"sr_class": ReportClass.ENHANCED}),
+        (Form.SR_TEXT, "SR", {"sr_class": ReportClass.BASIC_TEXT}),
+        (Form.SEG_BINARY, "SEG", {"seg_type": SegType.BINARY}),
+        (Form.PDF, "DOC", {}),
+        (Form.CAPTURE, "SC", {}),
+    ],
+)
+def test_what_goes_instead_is_named_as_a_profile_that_has_it_would(preset: str, form: Form, kind: str, options: dict[str, object]) -> None:
+    """So that an object that exists is found, and not built under the name of another form."""
+    profile = PRESETS[preset]
+    more = {"SR": ProfileObject.SR, "SEG": ProfileObject.SEG, "DOC": ProfileObject.PDF, "SC": ProfileObject.SC}[kind]
+    objects = profile.objects if more in profile.objects else (*profile.objects, more)
+    native = wanted_variants(replace(profile, objects=objects, **options))  # type: ignore[arg-type]
+    assert wanted_variants(profile_for(form, profile))[kind] == native[kind]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +162,7 @@ def _measurements(group: Group) -> tuple[MeasurementPart, ...]:
         MeasurementPart(
             label=number.label,
             code=_coded(number.concept),
-            value=number.written if math.isfinite(number.value) else None,
+            value=number.written,
             unit=_coded(number.unit),
             derivation=_coded_if(number.derivation),
             reference_range=number.reference_range,

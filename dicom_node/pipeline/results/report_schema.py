@@ -122,7 +122,7 @@ class FindingPart(Part):
 class SegmentPart(Part):
     """A region of the images."""
 
-    number: int = Field(description="Segment Number in the segmentation object; 0 if it is in none.")
+    number: int = Field(description="Segment Number in the segmentation beside that report; 0 if it is in none.")
     id: str = Field(description="Name in the model's manifest.")
     label: str = Field(description="How people call it.")
     category: Coded = Field(description="Segmented Property Category.")
