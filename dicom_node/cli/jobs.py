@@ -19,7 +19,7 @@ from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
-from dicom_node.sr_writer import wanted_variants
+from dicom_node.pipeline.wanted import wanted_by
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
 app = typer.Typer(no_args_is_help=True, help="Model runs.")
@@ -127,14 +127,15 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     """Send the results of a job that is done to a destination of node.yaml, those of a shadow run as well."""
     configuration, database = opened(config)
     job = _get(database, job_id)
-    profile = configuration.profile_of(destination)
-    if profile is None:
+    wanted = wanted_by(configuration, destination)
+    if wanted is None:
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     now = datetime.now(UTC)
     with database.transaction() as session:
-        count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
+        count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:
-            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
+            hint = "a message is built when the job runs, for destinations that a rule names in send_to"
+            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already", hint=hint)
         if job.state is not JobState.DELIVERING:
             queue.settle(session, job_id, JobState.DELIVERING, f"an operator sends the results to {destination}", now)
     ring(InstanceFiles(configuration.data_dir).run, "sender")

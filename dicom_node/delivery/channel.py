@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node.delivery import scu
+from dicom_node.delivery.fhir import FhirChannel
+from dicom_node.delivery.mllp import MllpChannel
 from dicom_node.delivery.outcomes import Outcome
-from dicom_node.domain.destinations import Destination, StorageScp
+from dicom_node.domain.destinations import Destination, FhirServer, Hl7Receiver, StorageScp
 from dicom_node.errors import DeliveryError
 
 
@@ -61,4 +63,8 @@ def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
     """
     if isinstance(destination, StorageScp):
         return StorageChannel(calling_ae_title, destination)
+    if isinstance(destination, Hl7Receiver):
+        return MllpChannel(destination)
+    if isinstance(destination, FhirServer):
+        return FhirChannel(destination)
     raise DeliveryError(f"{destination.name}: this version cannot send there")

@@ -148,9 +148,7 @@ def _device(draft: MessageDraft, form: FhirForm, entries: Entries) -> Json:
 def _report(draft: MessageDraft, form: FhirForm, context: Json, study: Json, results: list[Json]) -> Json:
     content = draft.content
     own = [uid_identifier(draft.uid("report")), *(uid_identifier(o.sop_instance_uid, "sop-instance-uid") for o in draft.reports)]
-    earlier = [
-        {"url": _REPLACES, "valueReference": by_uid("DiagnosticReport", p.sop_instance_uid)} for p in draft.request.predecessors
-    ]
+    earlier = [{"url": _REPLACES, "valueReference": by_uid("DiagnosticReport", p.sop_instance_uid)} for p in draft.request.predecessors]
     return {
         "resourceType": "DiagnosticReport",
         **context,

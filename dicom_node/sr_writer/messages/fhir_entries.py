@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from dicom_node.sr_writer.messages.draft import MessageDraft
 from dicom_node.sr_writer.messages.fhir_values import DICOM_UID, Json, uid_identifier
@@ -37,7 +37,7 @@ class Entries:
         kind = resource["resourceType"]
         first = resource["identifier"][0]
         url = self.draft.uuid(*parts).urn
-        criteria = f"identifier={quote(first['system'], safe=':/')}|{quote(first['value'], safe=':/')}"
+        criteria = f"identifier={_in_query(first['system'])}|{_in_query(first['value'])}"
         request = {"method": "POST", "url": kind, "ifNoneExist": criteria}
         self.found.append({"fullUrl": url, "resource": resource, "request": request})
         return {"reference": url, "type": kind}
@@ -46,3 +46,9 @@ class Entries:
 def by_uid(kind: str, uid: str) -> Json:
     """Refer to a resource by a DICOM UID, wherever it is."""
     return {"type": kind, "identifier": {"system": DICOM_UID, "value": f"urn:oid:{uid}"}}
+
+
+def _in_query(text: str) -> str:
+    """Write a part of a token in a query. Source: FHIR search.html, escaping; RFC 3986 2.1."""
+    escaped = re.sub(r"[\\$,|]", lambda found: f"\\{found[0]}", text)
+    return re.sub(r"[^A-Za-z0-9._~:/-]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace")), escaped)

@@ -155,8 +155,9 @@ def _names(header: pydicom.Dataset, keyword: str) -> tuple[Name, ...]:
 
 
 def _components(group: str) -> tuple[str, str, str, str, str]:
-    family, given, middle, prefix, *rest = [*(part.strip() for part in group.split("^", 4)), "", "", "", "", ""]
-    return family, given, middle, prefix, rest[0]
+    parts = [part.strip() for part in group.split("^", 4)]
+    family, given, middle, prefix, suffix = parts + [""] * (5 - len(parts))
+    return family, given, middle, prefix, suffix
 
 
 def _patient_issuer(header: pydicom.Dataset) -> Issuer:
