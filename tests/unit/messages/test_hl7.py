@@ -182,7 +182,7 @@ def numbers(found: list[Obx]) -> list[Obx]:
 
 def test_each_group_has_its_finding_site_tracking_and_figures(source: MadeSource, objects: tuple[ResultObject, ...]) -> None:
     found = observations(oru(sent(request(source), objects)))
-    assert [one.sub_id for one in found if one.type == "TX" and one.group == "0"][0] == "0.1"
+    assert next(one.sub_id for one in found if one.type == "TX" and one.group == "0") == "0.1"
     assert any("Not for diagnosis" in one.value for one in found if one.group == "0")
     assert ("113014", "DICOM Study", "DCM") in [one.code for one in found]
     [nodule] = [one for one in found if one.code[0] == "112039" and one.value == "nodule-1"]
