@@ -1,4 +1,4 @@
-"""A FHIR server that carries out transactions: it validates every resource, creates conditionally and resolves references, or refuses all."""
+"""A FHIR server that carries out transactions: it validates, creates conditionally and resolves references, or refuses the whole."""
 
 from __future__ import annotations
 
@@ -112,13 +112,15 @@ class FhirServer:
         kind = {"Content-Type": "application/fhir+json"}
         if self.token and self.seen[-1].get("Authorization") != f"Bearer {self.token}":
             return 401, kind, b""
-        if method == "GET" and path.split("?", maxsplit=1)[0] == "/fhir/metadata":
+        if method == "POST" and path == "/fhir":
+            return self._transacted(body) if self.seen[-1].get("Content-Type") == "application/fhir+json" else (415, kind, b"")
+        if path.split("?", maxsplit=1)[0] == "/fhir/metadata":
             release = "4.0.1" if self.version is FhirVersion.R4 else "5.0.0"
             return 200, kind, json.dumps({"resourceType": "CapabilityStatement", "fhirVersion": release}).encode()
-        if path != "/fhir":
-            return 404, kind, b""
-        if self.seen[-1].get("Content-Type") != "application/fhir+json":
-            return 415, kind, b""
+        return 404, kind, b""
+
+    def _transacted(self, body: bytes) -> Reply:
+        kind = {"Content-Type": "application/fhir+json"}
         try:
             return 200, kind, json.dumps(self.transact(body)).encode()
         except RefusalError as refusal:

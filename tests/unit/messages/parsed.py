@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import hl7
@@ -32,6 +33,7 @@ class Obx:
         return self.sub_id.partition(".")[0]
 
 
+@cache
 def oru(content: bytes) -> hl7.Message:
     """Validate the structure by hl7apy against 2.5.1, then read it by python-hl7."""
     text = content.decode("utf-8")
