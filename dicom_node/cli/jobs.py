@@ -26,7 +26,7 @@ from dicom_node.pipeline.results.report import read_report
 from dicom_node.pipeline.results.report_schema import result_json_schema
 from dicom_node.pipeline.results.report_text import report_text
 from dicom_node.pipeline.returning import return_address
-from dicom_node.sr_writer import wanted_variants
+from dicom_node.pipeline.wanted import wanted_by
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
 app = typer.Typer(no_args_is_help=True, help="Model runs.")
@@ -138,13 +138,16 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     """Send the results of a job that is done to a destination of node.yaml, in its own form; those of a shadow run as well."""
     configuration, database = opened(config)
     job = _get(database, job_id)
-    profile = configuration.profile_of(destination)
-    if profile is None:
+    wanted = wanted_by(configuration, destination)
+    if wanted is None:
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     files = InstanceFiles(configuration.data_dir)
     with database.reading() as session:
         has_results = _check_there(session, job)
-    if has_results and job.key.model_digest != FORWARD:
+    profile = configuration.profile_of(destination)
+    if profile is None and job.key.model_digest == FORWARD:
+        raise StorageError(f"{destination} takes messages, and job {job_id} has images only", hint="name a destination of another type")
+    if has_results and profile is not None and job.key.model_digest != FORWARD:
         try:
             Rebuilder(configuration.ae_title, database, files).rebuild(job, profile)
         except (ResultError, StudyError) as error:
@@ -154,10 +157,12 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
         _check_there(session, job)
         if isinstance(configuration.destinations[destination], TheSender):
             destination = return_address(session, configuration, job, destination)
-        wanted = {IMAGE: ""} if job.key.model_digest == FORWARD else wanted_variants(profile)
+        if job.key.model_digest == FORWARD:
+            wanted = {IMAGE: ""}
         count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:
-            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
+            hint = "a message is built when the job runs, for destinations that a rule names in send_to"
+            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already", hint=hint)
         if job.state is not JobState.DELIVERING:
             queue.settle(session, job_id, JobState.DELIVERING, f"an operator sends the results to {destination}", now)
     ring(files.run, "sender")

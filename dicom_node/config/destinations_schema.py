@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +41,7 @@ _TAKEN: Mapping[DestinationType, tuple[str, ...]] = {
     DestinationType.STOW: (*_WEB, "profile"),
     DestinationType.SENDER: ("profile", "commit", "tls"),
     DestinationType.HL7: ("host", "port", "tls", "application", "facility", "language"),
-    DestinationType.FHIR: (*_WEB, "fhir_version", "language"),
+    DestinationType.FHIR: (*_WEB, "fhir_version", "language", "patient_system", "accession_system"),
 }
 _OF_ALL = ("name", "type", "timeout")
 _FILES = ("token_file", "password_file", "ca")
@@ -76,6 +77,8 @@ class DestinationSection(Section):
     application: str = Field("", max_length=180, description="With `hl7`: Receiving Application (MSH-5).")
     facility: str = Field("", max_length=180, description="With `hl7`: Receiving Facility (MSH-6).")
     fhir_version: FhirVersion = Field(FhirVersion.R4, description="With `fhir`: `r4` or `r5`.")
+    patient_system: str = Field("", description="With `fhir`: identifier system (URI) of patient IDs whose headers name no unique issuer.")
+    accession_system: str = Field("", description="With `fhir`: the same of accession numbers.")
     language: str = Field("en", description="With `hl7`, `fhir`: language of texts, `en`, `ko`.")
 
     @field_validator("commit", mode="before")
@@ -83,6 +86,20 @@ class DestinationSection(Section):
     def _read_off(cls, value: object) -> object:
         """Take `off` for the word that it is: YAML reads it as false."""
         return "off" if value is False else value
+
+    @field_validator("application", "facility")
+    @classmethod
+    def _check_receiver(cls, value: str) -> str:
+        if re.search(r"[|^~\\&\x00-\x1f\x7f]", value):
+            raise ValueError("a name without | ^ ~ \\ & and control characters, which separate fields of a message")
+        return value
+
+    @field_validator("patient_system", "accession_system")
+    @classmethod
+    def _check_system(cls, value: str) -> str:
+        if value and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s|]+", value) is None:
+            raise ValueError("a URI, as http://hospital.example/patients or urn:oid:1.2.3")
+        return value
 
     @model_validator(mode="after")
     def _check_type(self) -> Self:
@@ -126,7 +143,8 @@ class DestinationSection(Section):
             case DestinationType.STOW:
                 return StowServer(self.name, self._origin(timeout_s), self.profile)
             case DestinationType.FHIR:
-                return FhirServer(self.name, self._origin(timeout_s), self.fhir_version, self.language)
+                systems = (self.patient_system, self.accession_system)
+                return FhirServer(self.name, self._origin(timeout_s), self.fhir_version, self.language, *systems)
 
     def _origin(self, timeout_s: float) -> Origin:
         return Origin(self.url, timeout_s, self.token_file, self.username, self.password_file, self.ca)

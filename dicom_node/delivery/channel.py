@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from dicom_node.delivery import scu
+from dicom_node.delivery.fhir import FhirChannel
+from dicom_node.delivery.mllp import MllpChannel
 from dicom_node.delivery.outcomes import Outcome
 from dicom_node.delivery.stow import StowChannel
-from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
+from dicom_node.domain.destinations import Destination, FhirServer, Hl7Receiver, StorageScp, StowServer
 from dicom_node.errors import DeliveryError
 
 
@@ -80,8 +82,8 @@ def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
         return StorageChannel(calling_ae_title, destination)
     if isinstance(destination, StowServer):
         return StowChannel(destination)
-    if isinstance(destination, TheSender):
-        raise DeliveryError(
-            f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers"
-        )
-    raise DeliveryError(f"{destination.name}: this version cannot send there")
+    if isinstance(destination, Hl7Receiver):
+        return MllpChannel(destination)
+    if isinstance(destination, FhirServer):
+        return FhirChannel(destination)
+    raise DeliveryError(f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers")

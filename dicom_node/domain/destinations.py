@@ -120,12 +120,16 @@ class FhirServer:
 
     Attributes:
         language: RFC 5646 tag of the catalogue that texts are written in.
+        patient_system: Identifier system of patient IDs whose headers name no globally unique issuer; empty: none is known.
+        accession_system: The same of accession numbers.
     """
 
     name: str
     origin: Origin
     version: FhirVersion
     language: str
+    patient_system: str = ""
+    accession_system: str = ""
 
 
 Destination: TypeAlias = StorageScp | StowServer | TheSender | Hl7Receiver | FhirServer

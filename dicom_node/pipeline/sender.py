@@ -147,7 +147,8 @@ class Sender:
 
     def _record(self, delivery: Delivery, outcome: Outcome, destination: Destination) -> None:
         now = datetime.now(UTC)
-        again = now + (self._backoff().delay(delivery.attempt + 1) if outcome.verdict is Verdict.RETRY else timedelta(0))
+        wait = max(self._backoff().delay(delivery.attempt + 1), timedelta(seconds=outcome.wait_s))
+        again = now + (wait if outcome.verdict is Verdict.RETRY else timedelta(0))
         state, reason = _STATES[outcome.verdict], outcome.reason
         if state is DeliveryState.OWED:
             state, reason = self._unless_given_up(delivery, reason, now)

@@ -66,9 +66,13 @@ def owe_further(session: Session, job_id: int, destination: str, wanted: Wanted,
     rows = session.exec(
         select(ResultRow).where(ResultRow.job_id == job_id, col(ResultRow.id).not_in(known)).order_by(col(ResultRow.id))
     ).all()
-    built = {(r.kind, r.variant) for r in results_of(session, job_id)}
+    results = results_of(session, job_id)
+    built = {(r.kind, r.variant) for r in results}
+    objects = {(r.kind, r.variant) for r in results if r.sop_class_uid}  # a message is for its own receiver alone
     instead = {
-        kind: next((v for k, v in sorted(built) if k == kind), "") for kind, variant in wanted.items() if (kind, variant) not in built
+        kind: found
+        for kind, variant in wanted.items()
+        if (kind, variant) not in built and (found := next((v for k, v in sorted(objects) if k == kind), ""))
     }
     further = [row for row in rows if _is_wanted(row, {**wanted, **instead})]
     for row in further:

@@ -20,10 +20,12 @@ from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.closing import AvailableModel
 from dicom_node.pipeline.following import EndedRun, follow_up
+from dicom_node.pipeline.message_files import write_messages
 from dicom_node.pipeline.model_host.messages import Concluded
 from dicom_node.pipeline.result_files import write_results
 from dicom_node.pipeline.results import KeptResult, keep_result
 from dicom_node.pipeline.results.report import Ran, write_report
+from dicom_node.pipeline.wanted import wanted_by
 from dicom_node.pipeline.working.bundle_shelf import BundleShelf
 from dicom_node.pipeline.working.job_images import JobImages
 from dicom_node.pipeline.working.keeping import keeping
@@ -31,7 +33,11 @@ from dicom_node.pipeline.working.run import Fault
 from dicom_node.routing.follow import followers
 from dicom_node.sr_writer import BuildRequest, build_all, wanted_variants
 from dicom_node.sr_writer.content import Outcome
+from dicom_node.sr_writer.messages import MessageForm, build_messages, form_for
+from dicom_node.sr_writer.variants import form_of_profile
 from dicom_node.storage import Database, InstanceFiles, deliveries
+
+_BY_DEFAULT = wanted_variants(PRESETS[DEFAULT_PROFILE])
 
 
 class Recording:
@@ -60,11 +66,14 @@ class Recording:
         grid = images.images
         request = BuildRequest(job.key, images.source, grid, result, __version__, self._configuration.ae_title, self._predecessors(job))
         built = build_all(request, list(profiles.values()))
-        stored = write_results(self._files, job.id, built.objects)
+        spoken_of = form_of_profile(next(iter(profiles.values())))
+        messages = build_messages(replace(request, form=spoken_of), built.objects, self._forms(job))
+        objects = write_results(self._files, job.id, built.objects)
+        stored = [*objects, *write_messages(self._files, job.id, messages)]
         trace = _trace(images, concluded)
         self._keep(job, KeptResult(result, images.read_as, __version__, _now()))
         took = {**timings, "writing_s": perf_counter() - begin}
-        write_report(self._files.results_of(job.id), built.first, stored, Ran(job, trace, took))
+        write_report(self._files.results_of(job.id), built.first, objects, Ran(job, trace, took))
         finished = queue.Finished(
             delivering=False,
             timings=took,
@@ -76,8 +85,8 @@ class Recording:
         with self._database.transaction() as session:
             followed = follow_up(session, self._configuration, run, now)
             destinations = followed.destinations(job, keeps)
-            variants = {name: wanted_variants(profile) for name, profile in profiles.items()}
-            deliveries.record_results(session, job.id, stored, {name: variants[name] for name in destinations}, now)
+            wanted = {name: wanted_by(self._configuration, name) or _BY_DEFAULT for name in destinations}
+            deliveries.record_results(session, job.id, stored, wanted, now)
             reason = _reason(built.first.content.outcome, result, followed.reason(job, keeps))
             queue.finish(session, job, replace(finished, delivering=bool(destinations), reason=reason), now)
         for new in followed.jobs:
@@ -122,12 +131,21 @@ class Recording:
     def _profiles(self, job: Job) -> dict[str, ResultProfile]:
         """Return the profiles of all destinations that may get the results: the job's, and those of rules that send them elsewhere.
 
-        A destination that is not configured any more gets what the default profile says, once it is back.
+        A destination that is not configured any more gets what the default profile says, once it is back. Where only messages are wanted,
+        objects are built all the same: messages refer to them.
         """
-        elsewhere = [r.send_to for r in followers(self._configuration.rules, job.model) if not r.model]
-        names = dict.fromkeys((*job.send_to, *(name for send_to in elsewhere for name in send_to)))
+        names = [name for name in self._destinations(job) if form_for(self._configuration.destinations.get(name)) is None]
         found = {name: self._configuration.profile_of(name) or PRESETS[DEFAULT_PROFILE] for name in names}
         return found or {"": PRESETS[DEFAULT_PROFILE]}
+
+    def _forms(self, job: Job) -> list[MessageForm]:
+        """Return the forms of the messages that any of these destinations gets."""
+        found = [form_for(self._configuration.destinations.get(name)) for name in self._destinations(job)]
+        return [form for form in found if form is not None]
+
+    def _destinations(self, job: Job) -> tuple[str, ...]:
+        elsewhere = [r.send_to for r in followers(self._configuration.rules, job.model) if not r.model]
+        return tuple(dict.fromkeys((*job.send_to, *(name for send_to in elsewhere for name in send_to))))
 
     def _models_that_follow(self, job: Job) -> dict[str, AvailableModel]:
         if not any(rule.model for rule in followers(self._configuration.rules, job.model)):
