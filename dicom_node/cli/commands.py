@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "deliveries": _Command("deliveries"),
     "commitments": _Command("commitments"),
     "fetches": _Command("fetches"),
+    "notices": _Command("notices"),
     "models": _Command("models"),
     "rules": _Command("rules"),
 }

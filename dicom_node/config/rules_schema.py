@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, field_validator, mode
 from dicom_node.config.complete_schema import CompleteWhenSection, WaitSection
 from dicom_node.config.conditions import Match, Wanted, conditions
 from dicom_node.config.inputs_schema import InputSection
+from dicom_node.config.notices_schema import NotifySection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
 from dicom_node.config.when import AfterWhen, When
@@ -62,6 +63,7 @@ class RuleSection(Section):
     schedule: ScheduleSection = Field(default_factory=ScheduleSection, description="When the rule is in force.")
     on_late: OnLate = Field(OnLate.RUN, description="When instances come after the run: `ignore`, `run` again, or `replace` the report.")
     after: AfterSection | None = Field(None, description="Follow a model's result.")
+    notify: tuple[NotifySection, ...] = Field((), description="Whom to tell of results, critical findings and failures.")
 
     @field_validator("match")
     @classmethod
@@ -106,6 +108,7 @@ class RuleSection(Section):
             active_until=self.schedule.active_until,
             on_late=self.on_late,
             after=After(self.after.model, self.after.when) if self.after else None,
+            notify=tuple(section.to_notify() for section in self.notify),
         )
 
 

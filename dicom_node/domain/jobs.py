@@ -10,6 +10,9 @@ from pathlib import Path
 from dicom_node.domain.routing import JobInput
 from dicom_node.domain.rules import Priority
 
+NOT_ANALYSED = "not analysed: "
+"""How the reason of a run begins whose model did not analyse its images; what follows may quote their header."""
+
 
 class JobState(StrEnum):
     """States of a job; the allowed changes stand in `dicom_node.jobs.states`."""

@@ -10,8 +10,6 @@ from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, JobSta
 from dicom_node.jobs import queue
 from dicom_node.storage import deliveries
 
-_GIVEN_UP = (DeliveryState.REFUSED, DeliveryState.DEAD)
-
 
 def is_pending(delivery: Delivery) -> bool:
     """Say whether a job has to wait for a delivery: it is owed or held, or its commitment is required and not there."""
@@ -25,7 +23,7 @@ def settle(session: Session, job_id: int, now: datetime) -> JobState | None:
     found = deliveries.of_job(session, job_id)
     if job is None or job.state is not JobState.DELIVERING or any(is_pending(d) for d in found):
         return None
-    failed = [d for d in found if d.state in _GIVEN_UP]
+    failed = [d for d in found if d.state in deliveries.GIVEN_UP]
     to = JobState.FAILED if failed else JobState.DONE
     words = f"{len(failed)} of {len(found)} deliveries refused or given up: {failed[0].destination}: {failed[0].reason}" if failed else ""
     queue.settle(session, job_id, to, words or "delivered", now)
