@@ -48,7 +48,7 @@ class Finding:
 
 
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check port, disk, database, models, receive path, certificates, destinations, query sources, mail server. Exit status 1 on a fault."""
+    """Check port, disk, database, models, receive path, certificates, destinations, query sources, mail. Exit status 1 on a fault."""
     findings = examine(load_configuration(config))
     if as_json:
         print_json(findings)

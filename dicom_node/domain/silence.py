@@ -45,7 +45,7 @@ def look(before: Silence, watch: SilenceWatch, received_at: datetime | None, now
         heard = Silence(now, 0.0, received_at)
         return heard, _facts(replace(before, received_at=received_at), watch, over=True) if before.told else None
     gap = now - before.looked_at
-    counted = gap.total_seconds() if timedelta(0) < gap <= _LONGEST_GAP and watch.counts(now) else 0.0
+    counted = gap.total_seconds() if timedelta(0) < gap <= _LONGEST_GAP and watch.counts(before.looked_at) else 0.0
     after = replace(before, looked_at=now, silent_s=before.silent_s + counted)
     if after.told or after.silent_s < watch.after.total_seconds():
         return after, None

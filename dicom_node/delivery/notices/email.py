@@ -1,10 +1,11 @@
 """Notices as e-mails, by SMTP.
 
-Source: RFC 5321 (replies), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 3834 (Auto-Submitted).
+Source: RFC 5321 (replies), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH), RFC 3834 (Auto-Submitted).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import smtplib
@@ -120,7 +121,7 @@ def connected(server: SmtpServer) -> Iterator[smtplib.SMTP]:
                 smtp.starttls(context=context)
                 smtp.ehlo_or_helo_if_needed()
             if server.username:
-                smtp.login(server.username, _password(server))
+                _log_in(smtp, server.username, _password(server))
         yield smtp
     finally:
         with contextlib.suppress(smtplib.SMTPException, OSError):
@@ -159,6 +160,19 @@ def _context(server: SmtpServer) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=server.ca)
     except (OSError, ssl.SSLError) as error:
         raise DeliveryError("ca of smtp cannot be read", hint=f"look at {server.ca}") from error
+
+
+def _log_in(smtp: smtplib.SMTP, username: str, password: str) -> None:
+    """Log in; the library's own way knows ASCII only. Source: RFC 4616, AUTH PLAIN in UTF-8."""
+    if username.isascii() and password.isascii():
+        smtp.login(username, password)
+        return
+    if "PLAIN" not in str(smtp.esmtp_features.get("auth", "")).upper().split():
+        raise smtplib.SMTPNotSupportedError("PLAIN")
+    response = base64.b64encode(f"\0{username}\0{password}".encode()).decode("ascii")
+    code, reply = smtp.docmd("AUTH", f"PLAIN {response}")
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, reply)
 
 
 def _password(server: SmtpServer) -> str:

@@ -60,13 +60,12 @@ _DIGEST = DigestFacts(
     notices_dead=0,
     waiting={"QUEUED": 4, "RUNNING": 1},
 )
+_SILENT = SilenceFacts("pacs", over=False, last_received="2026-03-02T03:55:00+00:00", silent_s=7500.0, limit_s=7200.0)
 _FACTS = {
     NoticeEvent.RESULT: NoticeFacts((_JOB,)),
     NoticeEvent.CRITICAL: NoticeFacts((replace(_JOB, critical=True),)),
     NoticeEvent.FAILURE: NoticeFacts((replace(_JOB, state="FAILED", deliveries=(_REFUSED,)),)),
-    NoticeEvent.SILENCE: NoticeFacts(
-        silence=SilenceFacts("pacs", over=False, last_received="2026-03-02T03:55:00+00:00", silent_s=7500.0, limit_s=7200.0)
-    ),
+    NoticeEvent.SILENCE: NoticeFacts(silence=_SILENT),
     NoticeEvent.DIGEST: NoticeFacts(digest=_DIGEST),
     NoticeEvent.TEST: NoticeFacts(),
 }
