@@ -57,8 +57,7 @@ class MailHandler:
     needs_login: bool = False
     to_mail: str = "250 OK"
     to_data: list[str] = field(default_factory=lambda: ["250 OK"])
-    before_answer: Callable[[], None] = lambda: None
-    arrived: threading.Event = field(default_factory=threading.Event)
+    before_answer: Callable[[], object] = lambda: None
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's name
         if self.needs_login and not session.authenticated:
@@ -78,7 +77,6 @@ class MailHandler:
             assert isinstance(envelope.content, bytes)
             self.taken.append(Taken(str(envelope.mail_from), list(envelope.rcpt_tos), envelope.content))
         self.before_answer()
-        self.arrived.set()
         return answer
 
 
@@ -150,8 +148,7 @@ class WebServer:
     def __init__(self, pair: Pair | None = None) -> None:
         self.posted: list[Posted] = []
         self.answers: list[tuple[int, dict[str, str]]] = [(204, {})]
-        self.before_answer: Callable[[], None] = lambda: None
-        self.arrived = threading.Event()
+        self.before_answer: Callable[[], object] = lambda: None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -165,7 +162,6 @@ class WebServer:
                     self.send_header(name, value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                outer.arrived.set()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature is the library's
                 pass

@@ -30,6 +30,7 @@ def run(process: Process) -> None:
                 notifier.reconfigure(configuration)
             sender.start_due(datetime.now(UTC))
             reporter.start_due(datetime.now(UTC))
+            notifier.look()
             return min(seconds_until(sender.next_due()), seconds_until(reporter.next_due()))
 
         run_turns(lifecycle, bell, turn)

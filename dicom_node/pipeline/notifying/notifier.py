@@ -187,6 +187,10 @@ class NotifierThread:
         self._fresh = configuration
         self._look.set()
 
+    def look(self) -> None:
+        """Look for work now."""
+        self._look.set()
+
     def stop(self) -> None:
         """End after the notices under way."""
         self._stopping.set()

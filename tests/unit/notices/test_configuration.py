@@ -70,8 +70,11 @@ def test_receivers_and_rules_are_read(folder: Path) -> None:
 def test_difference_of_rules_names_who_is_told(folder: Path) -> None:
     before, after = load(folder, NOTICES, RULES), loaded(folder)
     lines = list(compare_rules(before.rules_file, after.rules_file).lines())
-    assert len(lines) == 2
-    assert "notify" in lines[1]
+    critical = '{event: critical, to: [ward], when: result.measurements["laa_950"].value > 25.0}'
+    assert lines == [
+        "rule chest is changed",
+        f"  notify: not set -> [{{event: result, to: [ris]}}, {critical}, {{event: failure, to: [ops, ris]}}]",
+    ]
 
 
 @pytest.mark.parametrize(
