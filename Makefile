@@ -9,6 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WORKERS ?= 3 # most tests wait for a peer, so more than there are cores
 STAMP := .venv/.installed
+VIEWERS := tests/viewers/node_modules/.package-lock.json
 
 install: $(STAMP)
 
@@ -31,7 +32,10 @@ check: lint
 system-packages:
 	@bash scripts/install_system_packages.sh
 
-test: $(STAMP) system-packages lint
+$(VIEWERS): tests/viewers/package-lock.json | system-packages
+	@cd tests/viewers && npm ci --silent && touch node_modules/.package-lock.json
+
+test: $(STAMP) system-packages $(VIEWERS) lint
 	@$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 bench: $(STAMP)
@@ -43,4 +47,4 @@ fuzz: $(STAMP)
 	nice -n 19 $(BIN)/python -m tests.fuzz.fuzz_receive -max_total_time=$(SECONDS) -print_final_stats=1
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info dicom_node/scp/*.so
+	rm -rf .venv tests/viewers/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist ./*.egg-info dicom_node/scp/*.so

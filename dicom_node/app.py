@@ -32,12 +32,15 @@ from dicom_node.config import (
 from dicom_node.config.rules_diff import RulesDiff, compare_rules
 from dicom_node.errors import ConfigError, ModelError, PeerError, StorageError
 from dicom_node.inference import BundleFaults, find_bundles
+from dicom_node.inference.engines.probe import cuda_devices_apart
 from dicom_node.ops.counters import forget_process
 from dicom_node.ops.forked import ForkedProcess
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
+from dicom_node.pipeline.input_fit import input_faults
 from dicom_node.pipeline.running_node import LOCK, SNAPSHOT, SUPERVISOR
 from dicom_node.pipeline.starting import SUPERVISOR_VARIABLE, run_process
+from dicom_node.pipeline.working.placement import worker_count
 from dicom_node.scp.listener import listening_socket
 from dicom_node.storage import Database, InstanceFiles
 
@@ -129,6 +132,12 @@ def receiver_count(configuration: Configuration) -> int:
     return configuration.node.dicom.receivers or min(_MOST_RECEIVERS, os.cpu_count() or 1)
 
 
+def _worker_count(configuration: Configuration) -> int:
+    """Return how many workers run: the driver is asked apart, since this process will fork."""
+    configured = configuration.workers.count
+    return configured or worker_count(configured, len(cuda_devices_apart().devices))
+
+
 def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configuration:
     """Read the configuration, every model bundle it names, and the site's templates of e-mails.
 
@@ -146,21 +155,23 @@ def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configura
 
 
 def check_bundles(configuration: Configuration, path: Path) -> None:
-    """Read every model bundle that a configuration names.
+    """Read every model bundle that a configuration names, and compare the inputs of its rules with theirs.
 
     Args:
         configuration: As read.
         path: node.yaml, for the message.
 
     Raises:
-        ConfigurationFaults: the fault of a bundle.
+        ConfigurationFaults: the fault of a bundle, or rules whose inputs do not fit their models.
     """
     try:
-        find_bundles(configuration.node.models_dir, configuration.bundles_dir)
+        bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     except BundleFaults as error:
         raise ConfigurationFaults(error.faults) from error
     except ModelError as error:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
+    if faults := list(input_faults(configuration, bundles)):
+        raise ConfigurationFaults(faults)
 
 
 def check_templates(configuration: Configuration) -> None:
@@ -196,7 +207,7 @@ class Supervisor:
         self._lock: TextIO | None = None
         self._children = [_Child(f"receiver-{n}", "receive") for n in range(receiver_count(configuration))]
         self._children.append(_Child("pipeline-0", "pipeline"))
-        self._children += [_Child(f"worker-{n}", "work") for n in range(configuration.workers.count)]
+        self._children += [_Child(f"worker-{n}", "work") for n in range(_worker_count(configuration))]
         self._children.append(_Child("sender-0", "deliver"))
         if configuration.node.web.enabled:
             self._children.append(_Child("web-0", "web"))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,9 @@ class Served:
     released: threading.Event = field(default_factory=threading.Event)
     address: str = ""
     tensors_in_json: int = 0
+    inferences: int = 0
+    token: str = ""
+    refused: int = 0
 
     def __post_init__(self) -> None:
         self.engine = onnxruntime.InferenceSession(self.content, providers=["CPUExecutionProvider"])
@@ -51,8 +56,19 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
+    def is_let_in(self) -> bool:
+        """Answer 401 to whoever lacks the token, if one is wanted."""
+        if self.served.token and self.headers.get("Authorization") != f"Bearer {self.served.token}":
+            self.served.refused += 1
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.refuse(401, "no token")
+            return False
+        return True
+
     def do_GET(self) -> None:
         served = self.served
+        if not self.is_let_in():
+            return None
         if self.path in ("/v2/health/ready", "/v2/health/live"):
             return self.answer(200, b"")
         matched = re.fullmatch(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready)?", self.path)
@@ -68,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, json.dumps(described).encode())
 
     def do_POST(self) -> None:
+        if not self.is_let_in():
+            return None
         served, body = self.served, self.rfile.read(int(self.headers["Content-Length"]))
         if "slow" in served.faults:
             served.released.wait(20)
@@ -78,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, b"no JSON at all")
         head = int(self.headers.get("Inference-Header-Content-Length", len(body)))
         asked, tail = json.loads(body[:head]), body[head:]
+        served.inferences += 1
         try:
             inputs = dict(self.inputs(asked, tail))
             results = served.engine.run(None, inputs)
@@ -129,10 +148,14 @@ def tensor_of(node: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(served: Served) -> Iterator[Served]:
-    """Serve on a free port of loopback until the end of the block."""
+def serving(served: Served, tls: tuple[Path, Path] | None = None) -> Iterator[Served]:
+    """Serve on a free port of loopback until the end of the block; `tls`: certificate and key."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
     server.daemon_threads = True
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     served.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

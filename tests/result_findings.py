@@ -45,7 +45,8 @@ def masks(images: Volume | FrameSet) -> dict[str, np.ndarray]:
     if isinstance(images, Volume):
         return {name: np.abs(images.values - value) < 1 for name, value in VALUES.items()}
     values = np.stack([f.values if f.values.ndim == 2 else f.values[..., 0].astype(np.float32) * 8 for f in images.frames])
-    return {name: np.abs(values - 1000 - value) < 9 for name, value in VALUES.items()}
+    background = 1000 if values.max() > 1000 else 0  # 0 of frames with a Rescale Intercept
+    return {name: np.abs(values - background - value) < 9 for name, value in VALUES.items()}
 
 
 def segments(images: Volume | FrameSet) -> tuple[Segment, ...]:

@@ -116,7 +116,8 @@ def header(kind: str, number: int) -> Dataset:
     ds.ReferringPhysicianName, ds.StudyDescription = "", "Markers"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES
     ds.Modality = {"US multi-frame": "US", "SC": "OT", "Enhanced CT": "CT", "Enhanced MR": "MR"}.get(kind, kind)
-    ds.Manufacturer, ds.BodyPartExamined, ds.SeriesNumber, ds.InstanceNumber = "Phantoms", "CHEST", 2, number
+    ds.Manufacturer, ds.ManufacturerModelName, ds.BodyPartExamined = "Phantoms", "Markers", "CHEST"
+    ds.SeriesNumber, ds.InstanceNumber = 2, number
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     return ds
 
@@ -145,6 +146,9 @@ def enhanced(kind: str = "Enhanced MR", orientation: Sequence[float] = AXIAL, *,
     measures = shared.PixelMeasuresSequence[0]
     measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = list(SPACING_MM), slice_mm, slice_mm
     shared.FrameVOILUTSequence[0].WindowCenter, shared.FrameVOILUTSequence[0].WindowWidth = -200, 1600
+    shared.PixelValueTransformationSequence = [Dataset()]
+    to_values = shared.PixelValueTransformationSequence[0]
+    to_values.RescaleSlope, to_values.RescaleIntercept, to_values.RescaleType = 1, -1000, "US"
     ds.SharedFunctionalGroupsSequence, frames, pixels = [shared], [], []
     offsets = [(slices / 2 - 0.5 - index) * slice_mm for index in range(slices)]
     for offset in offsets:

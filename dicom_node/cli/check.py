@@ -28,7 +28,7 @@ def check(config: ConfigPath = DEFAULT_CONFIG) -> None:
     bundles = find_bundles(configuration.node.models_dir, configuration.bundles_dir)
     typer.echo(
         f"{config}: no faults. {len(configuration.rules)} rule(s), {len(configuration.node.peers)} peer(s), "
-        f"{len(configuration.destinations)} destination(s), {len(bundles)} model(s)."
+        f"{len(configuration.node.destinations)} destination(s), {len(bundles)} model(s)."
     )
 
 

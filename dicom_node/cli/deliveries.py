@@ -37,7 +37,7 @@ def list_deliveries(config: ConfigPath = DEFAULT_CONFIG, limit: Limit = 50, as_j
         return
     for name, circuit in read_circuits(InstanceFiles(configuration.data_dir).run).items():
         typer.echo(
-            f"{name} is left alone after {circuit.failures} failures in a row, next C-ECHO {text(circuit.probe_at)}: {circuit.reason}"
+            f"{name} is left alone after {circuit.failures} failures in a row, asked again {text(circuit.probe_at)}: {circuit.reason}"
         )
     columns = ("delivery", "job", "object", "destination", "state", "attempts", "next attempt", "sent", "commitment", "reason")
     rows = [

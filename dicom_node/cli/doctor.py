@@ -17,7 +17,7 @@ from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
 from dicom_node.delivery.channel import channel_to
 from dicom_node.delivery.notices import email
 from dicom_node.domain.commitments import CommitmentState
-from dicom_node.domain.destinations import Destination
+from dicom_node.domain.destinations import Destination, TheSender
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
 from dicom_node.inference import find_bundles, open_model
 from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
@@ -78,6 +78,8 @@ def examine(configuration: Configuration) -> list[Finding]:
     now = datetime.now(UTC)
     findings += [_certificate(certificate, now) for certificate in certificates_in_use(configuration.node)]
     for destination in configuration.destinations.values():
+        if isinstance(destination, TheSender):
+            continue  # each peer that it may be is asked by itself
 
         def answer(c: Configuration, destination: Destination = destination) -> str:
             return channel_to(c.ae_title, destination).probe()

@@ -13,12 +13,15 @@ from sqlmodel import Session
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, opened
 from dicom_node.cli.output import print_json, print_table, text
 from dicom_node.config import Configuration
-from dicom_node.domain.jobs import Job, JobState
+from dicom_node.domain.destinations import TheSender
+from dicom_node.domain.jobs import FORWARD, IMAGE, Job, JobState
 from dicom_node.domain.queue_order import Waiting
 from dicom_node.domain.rules import Priority
 from dicom_node.errors import StorageError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
+from dicom_node.pipeline.result_files import found_program_output
+from dicom_node.pipeline.returning import return_address
 from dicom_node.sr_writer import wanted_variants
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
@@ -54,12 +57,14 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
         results = deliveries.results_of(session, job_id)
         owed = deliveries.of_job(session, job_id)
         reason = _reason(session, job, configuration)
+    output = found_program_output(InstanceFiles(configuration.data_dir), job_id)
     if as_json:
         parts = {"events": events, "timings": timings, "findings": findings, "trace": trace, "results": results, "deliveries": owed}
-        print_json({"job": job, "waits": reason, **parts})
+        print_json({"job": job, "waits": reason, "program_output": output, **parts})
         return
     kinds = [word for word, holds in (("shadow", job.shadow), ("replaces earlier results", job.replaces)) if holds]
-    about = f"{job.model} {job.model_version}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
+    model = f"{job.model} {job.model_version}".rstrip()
+    about = f"{model}, rule {job.key.rule}, {', '.join([job.priority, *kinds])}, study {job.key.study_instance_uid}"
     typer.echo(f"Job {job.id}: {job.state}, {about}, revision {job.key.revision}")
     if job.state in _WAITING and reason:
         typer.echo(f"  next attempt {text(job.next_attempt_at)}: {reason}")
@@ -74,6 +79,8 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
     if job.shadow:
         for result in results:
             typer.echo(f"  kept, not sent: {result.path}")
+    if output is not None:
+        typer.echo(f"  what the model's program wrote: {output}")
     rows = [(d.result.kind, d.result.number, d.destination, d.state, d.attempt, d.sent_at, d.reason) for d in owed]
     print_table(("object", "number", "destination", "state", "attempts", "sent", "reason"), rows, nothing="  no deliveries")
 
@@ -132,7 +139,10 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
     now = datetime.now(UTC)
     with database.transaction() as session:
-        count = deliveries.owe_further(session, job_id, destination, wanted_variants(profile), now)
+        if isinstance(configuration.destinations[destination], TheSender):
+            destination = return_address(session, configuration, job, destination)
+        wanted = {IMAGE: ""} if job.key.model_digest == FORWARD else wanted_variants(profile)
+        count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:
             raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
         if job.state is not JobState.DELIVERING:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.faults import known
 from dicom_node.config.models_dir import BundleEntry, find_models
-from dicom_node.errors import ModelError
+from dicom_node.errors import DicomNodeError, ModelError, StorageError
 from dicom_node.inference import BundleFaults, Manifest, ModelBundle, load_bundle
 from dicom_node.inference.bundle.loading import awaits_networks, read_manifest
 from dicom_node.inference.bundle.tasks import tasks_of
-from dicom_node.pipeline.model_engines import NodeEngines
+from dicom_node.inference.gate.choice import State
+from dicom_node.pipeline.model_engines import NodeEngines, chosen, engine_standings
 
 
 class Shelf:
@@ -90,7 +93,44 @@ class Shelf:
             empty: dict[str, object] = dict.fromkeys(("version", "stage", "digest"))
             state = f"{len(found.faults)} fault(s): `models verify`"
             return {"name": name, **empty, "task": [], "engines": [], "state": state, "use": "", "path": str(path)}
-        return _row(path, bundle.manifest, bundle.digest, "ready")
+        node = self.engines()
+        serving = serving_of(bundle, node)
+        return {**_row(path, bundle.manifest, bundle.digest, _state(bundle, node, serving)), "serves": serving.engine}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Which engine serves a model on this host now.
+
+    Attributes:
+        engine: Back end and precision; empty if none may.
+        why: Why it is not the first preference, or why none may; empty if it is.
+        known: False if this user may not read the node's records.
+    """
+
+    engine: str
+    why: str
+    known: bool = True
+
+
+def serving_of(bundle: ModelBundle, node: NodeEngines) -> Serving:
+    """Choose as a worker would; nothing is loaded."""
+    try:
+        choice = chosen(bundle, node, datetime.now(UTC))
+    except StorageError:  # of a node whose records are not this user's to read
+        return Serving("", "", known=False)
+    except DicomNodeError as error:
+        return Serving("", str(error))
+    return Serving(f"{choice.backend} {choice.precision}", choice.fallback)
+
+
+def _state(bundle: ModelBundle, node: NodeEngines, serving: Serving) -> str:
+    if not serving.known:
+        return "ready"
+    if not serving.engine:
+        return "does not serve: `models engines`"
+    failed = [str(s.candidate.engine) for s in engine_standings(bundle, node) if s.state is State.FAILED]
+    return f"ready; {', '.join(failed)} failed its verification: `models engines`" if failed else "ready"
 
 
 def _row(path: Path, manifest: Manifest, digest: str, state: str) -> dict[str, object]:
@@ -100,6 +140,7 @@ def _row(path: Path, manifest: Manifest, digest: str, state: str) -> dict[str, o
         "stage": manifest.stage.value,
         "task": list(tasks_of(manifest)),
         "digest": digest or None,
+        "serves": "",
         "engines": [b.value for b in manifest.engines.backends] if manifest.network.file else ["python"],
         "state": state,
         "use": manifest.intended_use.text,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.cli.model_engines import build, engines
-from dicom_node.cli.model_shelf import Shelf
+from dicom_node.cli.model_shelf import Serving, Shelf, serving_of
 from dicom_node.cli.model_verification import Wanted, cases_as_json, print_cases, verify_engines
 from dicom_node.cli.models_add import add
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
@@ -56,15 +56,22 @@ def show(
     """Show a model's facts label: what it does, for which images, how well, and what to beware of."""
     with Shelf(config, models_dir) as shelf:
         manifest, bundle = shelf.opened(name)
+        serving = serving_of(bundle, shelf.engines()) if bundle else Serving("", "its networks are not there yet")
     label = facts_label(manifest, bundle)
     if as_json:
-        print_json(_as_json(manifest, bundle, label))
+        print_json({**_as_json(manifest, bundle, label), "serves": serving.engine, "fallback": serving.why})
         return
     typer.echo(f"{manifest.title} {manifest.version}, {manifest.manufacturer}")
     for section in label:
         typer.echo(f"\n{section.heading}")
         for line in section.lines:
             typer.echo(f"{_INDENT}{line}")
+    if not serving.known:
+        return
+    typer.echo("\nEngine here")
+    typer.echo(f"{_INDENT}Runs on {serving.engine}." if serving.engine else f"{_INDENT}None may serve.")
+    if serving.why:
+        typer.echo(f"{_INDENT}{serving.why[:1].upper()}{serving.why[1:]}.")
 
 
 @app.command()

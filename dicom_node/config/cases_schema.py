@@ -85,6 +85,7 @@ class WantedRule(Section):
         {}, description="Name of the series that each input gets; of a prior `PRIOR/SERIES`; null: none."
     )
     send_to: tuple[str, ...] | None = Field(None, description="Destinations, in any order.")
+    forward_to: tuple[str, ...] | None = Field(None, description="Destinations that get the received images, in any order.")
     priority: Priority | None = Field(None, description="Priority of the job.")
     shadow: bool | None = Field(None, description="Whether results are kept and not sent.")
     replaces: bool | None = Field(None, description="Whether results take the place of those of the earlier run.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from dicom_node.config.faults import Fault
+from dicom_node.config.faults import Fault, known
 from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.rules_schema import RuleSection
 from dicom_node.config.yaml_lines import YamlFile
+from dicom_node.domain.destinations import DestinationType
 
+_TAKES_IMAGES = (DestinationType.DICOM, DestinationType.STOW)
 _HINTS = {
     "token_file": "create it, readable by the node's user only",
     "password_file": "create it, readable by the node's user only",
@@ -16,14 +19,36 @@ _HINTS = {
 
 
 def check_destinations(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
-    """Find files that destinations name and that are not there.
+    """Find files that destinations name and that are not there, and results that could return to nobody.
 
     Args:
         node: With absolute paths.
         source: The file it came from.
     """
     for number, section in enumerate(node.destinations):
+        if section.type is DestinationType.SENDER and not any(peer.port for peer in node.peers):
+            message = "no peer has a port, so nothing can return to whoever sent it"
+            yield source.fault(["destinations", number, "type"], message, "give peers[].port to those that listen")
         for option, hint in _HINTS.items():
             path = getattr(section, option)
             if path is not None and not path.is_file():
                 yield source.fault(["destinations", number, option], f"no file {path}", hint)
+
+
+def check_forwarding(node: NodeFile, rule: RuleSection, place: Sequence[str | int], source: YamlFile) -> Iterator[Fault]:
+    """Find destinations of `forward_to` that are not there or take no images.
+
+    Args:
+        node: With the destinations.
+        rule: Of the rules file.
+        place: Of its `forward_to`.
+        source: The rules file.
+    """
+    types = {d.name: d.type for d in node.destinations}
+    taking = [name for name, of_type in types.items() if of_type in _TAKES_IMAGES]
+    for position, name in enumerate(rule.forward_to):
+        if name not in types:
+            yield source.fault([*place, position], f"no destination is named {name!r}", known(name, taking))
+        elif name not in taking:
+            why = "images do not go back to where they came from" if types[name] is DestinationType.SENDER else "it takes no images"
+            yield source.fault([*place, position], f"destination {name!r} is of type {types[name]}: {why}", known("", taking))

@@ -16,7 +16,7 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
 _FIELD = re.compile(r"undefined field '([^']*)' not found in struct '[^']*?([A-Za-z]+)'")
 _FIELDS = {
-    "Result": ("model", "version", "findings", "measurements", "segments"),
+    "Result": ("model", "version", "outcome", "findings", "measurements", "segments"),
     "Finding": ("present", "confidence"),
     "Measurement": ("value", "unit"),
     "Segment": ("volume_ml",),
@@ -103,6 +103,12 @@ def checked_tokens(text: str, literal: Callable[[str], str]) -> frozenset[str]:
     if problems:
         raise ExpressionFault(problems)
     return frozenset(keywords)
+
+
+def reads_field(text: str, variable: str, name: str) -> bool:
+    """Say whether an expression reads a field of a variable, such as `result.outcome`; what stands in quotes does not count."""
+    tokens = [m.group() for m in _TOKEN.finditer(text) if m.lastgroup not in ("comment", "string")]
+    return any(tokens[n : n + 3] == [variable, ".", name] for n in range(len(tokens)))
 
 
 def _arguments(tokens: Sequence[_Token], number: int) -> Iterator[_Token]:

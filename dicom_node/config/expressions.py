@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from cel_expr_python import cel
 from google.protobuf.message import Message
 
-from dicom_node.config.expression_faults import ExpressionFault, checked_tokens, faults_of_engine
+from dicom_node.config.expression_faults import ExpressionFault, checked_tokens, faults_of_engine, reads_field
 from dicom_node.config.keywords import visible_keywords
 from dicom_node.config.result_message import POOL, RESULT, finding_of, message_from_result
 from dicom_node.domain.elements import Element, Kind, element_of
@@ -29,8 +29,8 @@ from dicom_node.domain.instances import Attributes
 from dicom_node.domain.values import cleaned, number
 
 Result: TypeAlias = Mapping[str, Any]
-"""What a model found: `model`, `version`, `findings` {label: {present, confidence}}, `measurements` {id: {value, unit}},
-`segments` {id: {volume_ml}}."""
+"""What a model found: `model`, `version`, `outcome` (`analysed` or `not-analysed`), `findings` {label: {present, confidence}},
+`measurements` {id: {value, unit}}, `segments` {id: {volume_ml}}."""
 
 _LONGEST = 8192
 _MOST_REMEMBERED = 64
@@ -78,9 +78,15 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class AfterExpression:
-    """A compiled `after.when`."""
+    """A compiled `after.when`.
+
+    Attributes:
+        text: As written.
+        asks_outcome: It reads `result.outcome`, and so decides itself on runs in which nothing was analysed.
+    """
 
     text: str
+    asks_outcome: bool
     _program: cel.Expression = field(repr=False, compare=False)
 
     def holds(self, result: Result) -> tuple[bool, str]:
@@ -110,7 +116,8 @@ def compile_after(text: str) -> AfterExpression:
     Raises:
         ExpressionFault: everything that is wrong with it, a ValueError.
     """
-    return AfterExpression(text, _compiled(text, _result_environment())[0])
+    program = _compiled(text, _result_environment())[0]
+    return AfterExpression(text, reads_field(text, "result", "outcome"), program)
 
 
 def _compiled(text: str, environment: cel.Env) -> tuple[cel.Expression, frozenset[str]]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from dicom_node.config.arrivals_check import check_arrivals, with_absolute_arrivals
-from dicom_node.config.destinations_check import check_destinations
+from dicom_node.config.destinations_check import check_destinations, check_forwarding
 from dicom_node.config.faults import ConfigurationFaults, Fault, known
 from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
@@ -169,6 +169,7 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
         for position, name in enumerate(rule.send_to):
             if name not in destinations:
                 yield source.fault(["rules", number, "send_to", position], f"no destination is named {name!r}", known(name, destinations))
+        yield from check_forwarding(node, rule, ["rules", number, "forward_to"], source)
         if rule.model and rule.model not in models and node.models_dir.is_dir():
             yield source.fault(
                 ["rules", number, "model"],

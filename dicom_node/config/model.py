@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 
 from dicom_node.config.node_schema import NodeFile, WorkersSection
 from dicom_node.config.notices_schema import ANY_PEER
+from dicom_node.config.return_addresses import return_addresses
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
@@ -99,8 +100,9 @@ class Configuration(Section):
 
     @cached_property
     def destinations(self) -> Mapping[str, Destination]:
-        """Destinations by name."""
-        return {d.name: d.to_destination() for d in self.node.destinations}
+        """Destinations by name: those of node.yaml, and one for each peer that results can return to."""
+        named = {d.name: d.to_destination() for d in self.node.destinations}
+        return {**named, **{d.name: d for d in return_addresses(named.values(), self.node.peers)}}
 
     @cached_property
     def profiles(self) -> Mapping[str, ResultProfile]:

@@ -47,7 +47,7 @@ class DicomSection(Section):
 class WorkersSection(Section):
     """The processes that run models."""
 
-    count: int = Field(1, ge=1, le=64, description="Worker processes; each runs one job at a time.")
+    count: int = Field(0, ge=0, le=64, description="Worker processes; each runs one job at a time. 0: one a GPU, and one without any.")
     threads: int = Field(0, ge=0, le=256, description="Threads per worker; 0 takes what the machine has.")
     lease: Duration = Field(timedelta(seconds=60), description="A job whose worker gave no sign for this long is given to another.")
     max_attempts: int = Field(12, ge=1, le=20, description="Attempts before a job fails visibly.")
@@ -66,6 +66,11 @@ class WorkersSection(Section):
     )
     read_ahead: Size = Field(
         2 << 30, description="Images of the next job are read ahead unless they take more memory than this; 0 reads nothing ahead."
+    )
+    verify_engines: bool = Field(
+        default=True,
+        description="Engines of loaded models that are here and have no record are built and verified in a process apart, at the lowest "
+        "priority; `false`: by `models build` only.",
     )
     off_peak: tuple[OffPeakHours, ...] = Field(
         ("20:00-06:00",), description="Hours of off-peak jobs, as `20:00-06:00` or `sat-sun 00:00-24:00`; empty: any hour."

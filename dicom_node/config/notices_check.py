@@ -12,6 +12,7 @@ from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.webhook_secrets import read_secrets
 from dicom_node.config.yaml_lines import YamlFile
 from dicom_node.domain.notices import SmtpSecurity
+from dicom_node.domain.rules import RuleEvent
 from dicom_node.errors import ConfigError
 
 _PLACE = "notifications"
@@ -45,9 +46,11 @@ def check_notices_of_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -
     names = [r.name for r in node.notifications.receivers]
     for number, rule in enumerate(rules.rules):
         place: list[str | int] = ["rules", number, "notify"]
-        if rule.notify and not rule.model:
+        if rule.notify and not rule.model and not rule.forward_to:
             why = "a hold rule runs no job" if rule.hold else "a rule without a model runs no job of its own"
             yield source.fault(place, f"{why}: there is nothing to tell", "take notify out, or put it on the rule that runs the model")
+        elif not rule.model and any(notify.event is not RuleEvent.FAILURE for notify in rule.notify):
+            yield source.fault(place, "a rule that only forwards images has no results to tell of", "leave failure alone in notify")
         for position, notify in enumerate(rule.notify):
             yield from _unknown(notify.to, [*place, position, "to"], names, source)
 

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydicom._uid_dict import UID_dictionary
 
 from dicom_node.config.section import Section
-from dicom_node.config.values import AeTitle, Name, Size
-from dicom_node.domain.addresses import is_within, network_problem
+from dicom_node.config.values import AeTitle, Name, Port, Size
+from dicom_node.domain.addresses import is_one_place, is_within, network_problem
 from dicom_node.domain.uids import is_safe_uid
 
 _SUBJECTS = "dicom_node.config.tls_subject"
@@ -55,6 +55,9 @@ class Peer(AcceptedSection):
     name: Name = Field(description="Name in logs and lists.")
     ae_title: AeTitle = Field(description="Calling AE title.")
     host: str = Field(description="Address or CIDR the peer sends from, or `localhost`.", examples=["10.1.2.3", "10.1.0.0/16"])
+    port: Port | None = Field(
+        None, description="TCP port it listens on, for results that return to their sender; only with a `host` that is one address."
+    )
     username: str | None = Field(None, min_length=1, description="User identity the peer must present; absent asks for none.")
     passcode_file: Path | None = Field(None, description="File with the passcode that goes with `username`, relative to this file.")
 
@@ -82,6 +85,8 @@ class Peer(AcceptedSection):
     def _check_identity(self) -> Peer:
         if self.passcode_file is not None and self.username is None:
             raise ValueError("passcode_file without username: say who presents the passcode")
+        if self.port is not None and not is_one_place(self.host):
+            raise ValueError(f"port: {self.host} is many addresses, of which none can be called; write a peer for each, or leave port out")
         return self
 
     def comes_as(self, certificate: bytes | None) -> bool:

@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 RESULT = "dicom_node.Result"
-"""Name of the message: `model`, `version`, and by name `findings`, `measurements`, `segments`."""
+"""Name of the message: `model`, `version`, `outcome`, and by name `findings`, `measurements`, `segments`."""
 
 _BOOL, _DOUBLE, _STRING, _MESSAGE = (getattr(FieldDescriptorProto, f"TYPE_{name}") for name in ("BOOL", "DOUBLE", "STRING", "MESSAGE"))
+_TEXTS = ("model", "version", "outcome")
 _PARTS = {
     "findings": ("Finding", {"present": _BOOL, "confidence": _DOUBLE}),
     "measurements": ("Measurement", {"value": _DOUBLE, "unit": _STRING}),
@@ -29,7 +30,7 @@ def message_from_result(result: Mapping[str, Any]) -> Message:
         ValueError: a value does not fit its field.
     """
     message = _RESULT()
-    for name in ("model", "version"):
+    for name in _TEXTS:
         setattr(message, name, result.get(name) or "")
     for part, (_, fields) in _PARTS.items():
         for key, values in (result.get(part) or {}).items():
@@ -49,7 +50,7 @@ def finding_of(result: Message, label: str) -> Message:
 def _described() -> FileDescriptorProto:
     file = FileDescriptorProto(name="dicom_node/result.proto", package="dicom_node", syntax="proto3")
     result = file.message_type.add(name="Result")
-    for name in ("model", "version"):
+    for name in _TEXTS:
         _add(result, name, _STRING)
     for part, (kind, fields) in _PARTS.items():
         message = result.nested_type.add(name=kind)

@@ -58,6 +58,7 @@ class RuleSection(Section):
     )
     model: str = Field("", description="Name of the model bundle to run.")
     send_to: tuple[str, ...] = Field((), description="Names of destinations.")
+    forward_to: tuple[str, ...] = Field((), description="Names of destinations that get the received images, unchanged.")
     priority: Priority = Field(Priority.NORMAL, description="`stat`, `normal` or `off-peak`.")
     shadow: bool = Field(default=False, description="Run and keep the results, send nothing.")
     schedule: ScheduleSection = Field(default_factory=ScheduleSection, description="When the rule is in force.")
@@ -74,10 +75,14 @@ class RuleSection(Section):
 
     @model_validator(mode="after")
     def _check_purpose(self) -> RuleSection:
-        if self.hold and (self.model or self.send_to):
-            raise ValueError("a hold rule keeps studies from all models: leave model and send_to out")
-        if not self.hold and not self.model and not (self.after and self.send_to):
-            raise ValueError("model is missing (or hold: true, to keep matching studies from all models)")
+        if self.hold and (self.model or self.send_to or self.forward_to):
+            raise ValueError("a hold rule keeps studies from all models: leave model, send_to and forward_to out")
+        if not self.hold and not self.model and not self.forward_to and not (self.after and self.send_to):
+            raise ValueError("model is missing (or forward_to, or hold: true, to keep matching studies from all models)")
+        if self.forward_to and self.shadow:
+            raise ValueError("a shadow rule sends nothing: leave forward_to out, or give it a rule of its own")
+        if self.send_to and not self.model and not self.after:
+            raise ValueError("send_to without model: there are no results to send; forward_to sends the received images")
         return self
 
     @model_validator(mode="after")
@@ -109,6 +114,7 @@ class RuleSection(Section):
             on_late=self.on_late,
             after=After(self.after.model, self.after.when) if self.after else None,
             notify=tuple(section.to_notify() for section in self.notify),
+            forward_to=self.forward_to,
         )
 
 

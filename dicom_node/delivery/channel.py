@@ -8,7 +8,8 @@ from typing import Protocol
 
 from dicom_node.delivery import scu
 from dicom_node.delivery.outcomes import Outcome
-from dicom_node.domain.destinations import Destination, StorageScp
+from dicom_node.delivery.stow import StowChannel
+from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
 from dicom_node.errors import DeliveryError
 
 
@@ -61,4 +62,10 @@ def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
     """
     if isinstance(destination, StorageScp):
         return StorageChannel(calling_ae_title, destination)
+    if isinstance(destination, StowServer):
+        return StowChannel(destination)
+    if isinstance(destination, TheSender):
+        raise DeliveryError(
+            f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers"
+        )
     raise DeliveryError(f"{destination.name}: this version cannot send there")

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module at run time
 
-from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
+from dicom_node.delivery.contexts import by_association
+from dicom_node.delivery.exchange import exchanging
+from dicom_node.delivery.library_socket import LibrarySocket
+from dicom_node.delivery.outcomes import Outcome, Verdict
+from dicom_node.delivery.stored_file import Head, head_of
+from dicom_node.delivery.storing import Storing, no_context
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.errors import ConfigError, DeliveryError
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.tls import ClientContext, client_context
 
 _MAX_PDU = 131_072
-_NOT_READABLE = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)
 _REJECTED = {
     (1, 3): "calling AE title not recognised: register this node's AE title at the destination",
     (1, 7): "called AE title not recognised: check ae_title of the destination",
@@ -40,8 +42,7 @@ class NoContextAcceptedError(DeliveryError):
 
 
 def configure_library() -> None:
-    """Keep data set elements out of pynetdicom's log, and send files as they are, without decoding them."""
-    _config.STORE_SEND_CHUNKED_DATASET = True
+    """Keep data set elements out of pynetdicom's log."""
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
     _config.LOG_HANDLER_LEVEL = "none"
@@ -63,7 +64,7 @@ def echo(calling_ae_title: str, destination: StorageScp) -> None:
 
 
 def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
-    """Send Part 10 files over one association, in order.
+    """Send Part 10 files in order, over one association or, if they need more than 128 presentation contexts, several.
 
     Each file's own transfer syntax is proposed; explicit and implicit little endian as well where pydicom can re-encode.
 
@@ -76,77 +77,19 @@ def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], 
     Raises:
         DeliveryError: no association, or it ended; what was not `answered` was not stored as far as we know.
     """
-    kinds: dict[int, tuple[str, str]] = {}
+    heads: dict[int, Head] = {}
     for index, path in enumerate(paths):
         try:
-            kinds[index] = _kind_of(path)
+            heads[index] = head_of(path)
         except DeliveryError as error:
             answered(index, Outcome(Verdict.REFUSED, None, str(error)))
-    try:
-        _send_all(calling_ae_title, destination, paths, kinds, answered)
-    except NoContextAcceptedError:
-        for index, kind in kinds.items():
-            answered(index, _no_context(kind[0], destination))
-
-
-def _send_all(
-    calling_ae_title: str,
-    destination: StorageScp,
-    paths: Sequence[Path],
-    kinds: Mapping[int, tuple[str, str]],
-    answered: Callable[[int, Outcome], None],
-) -> None:
-    proposed = [(sop_class, syntax) for sop_class, own in kinds.values() for syntax in _syntaxes(own)]
-    if not proposed:
-        return
-    with associated(calling_ae_title, destination, list(dict.fromkeys(proposed))) as association:
-        for done, (index, kind) in enumerate(kinds.items()):
-            if not association.is_established:
-                raise DeliveryError(f"{destination.name}: association ended after {done} of {len(kinds)} objects")
-            answered(index, _send_one(association, paths[index], kind, destination))
-
-
-def _send_one(association: Association, path: Path, kind: tuple[str, str], destination: StorageScp) -> Outcome:
-    accepted = {str(cx.transfer_syntax[0]) for cx in association.accepted_contexts if cx.abstract_syntax == kind[0]}
-    if not accepted:
-        return _no_context(kind[0], destination)
-    try:
-        response = association.send_c_store(path if kind[1] in accepted else _uncompressed(path))
-    except _NOT_READABLE as error:
-        if not association.is_established:
-            raise DeliveryError(f"{destination.name}: association ended while an object was sent") from error
-        reason = f"the object cannot be read, or not be re-encoded from {UID(kind[1]).name} to what is accepted ({type(error).__name__})"
-        return Outcome(Verdict.REFUSED, None, reason)
-    if "Status" not in response:
-        raise DeliveryError(f"{destination.name}: no response within {destination.timeout_s:g} s, or association aborted")
-    return outcome_from_status(response.Status, str(response.get("ErrorComment", "")))
-
-
-def _no_context(sop_class_uid: str, destination: StorageScp) -> Outcome:
-    return Outcome(Verdict.REFUSED, NOT_SUPPORTED, f"{destination.name} accepts no presentation context for {UID(sop_class_uid).name}")
-
-
-def _uncompressed(path: Path) -> pydicom.FileDataset:
-    """Make a data set one that the library itself can encode as Explicit or Implicit VR Little Endian, whichever was accepted."""
-    data_set = pydicom.dcmread(path)
-    if data_set.file_meta.TransferSyntaxUID.is_compressed:
-        data_set.decompress()
-    elif data_set.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return data_set
-
-
-def _syntaxes(own: str) -> list[str]:
-    return list(dict.fromkeys([own, ExplicitVRLittleEndian, ImplicitVRLittleEndian]))
-
-
-def _kind_of(path: Path) -> tuple[str, str]:
-    try:
-        meta = pydicom.filereader.read_file_meta_info(path)
-        return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-    except (InvalidDicomError, AttributeError, OSError) as error:
-        hint = "only files with preamble and file meta can be sent"
-        raise DeliveryError(f"{path.name} is missing or no DICOM Part 10 file", hint=hint) from error
+    for indices, contexts in by_association({index: head.kind for index, head in heads.items()}):
+        try:
+            with associated(calling_ae_title, destination, contexts) as association, exchanging(association, destination) as exchange:
+                Storing(exchange, destination, {index: (paths[index], heads[index]) for index in indices}, answered).run()
+        except NoContextAcceptedError:
+            for index in indices:
+                answered(index, no_context(heads[index].kind.sop_class_uid, destination))
 
 
 @contextmanager
@@ -181,7 +124,7 @@ def associated(
         ae_title=destination.ae_title,
         max_pdu=_MAX_PDU,
         ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, _disable_nagle), (evt.EVT_REQUESTED, _park), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _take_socket, [destination.timeout_s]), (evt.EVT_REQUESTED, _park), *handlers],
         tls_args=(tls, destination.host) if tls else None,
     )
     if not association.is_established:
@@ -195,6 +138,7 @@ def associated(
         if association.is_established:
             association.release()
         cast(Checkpoint, association._reactor_checkpoint).unpark()  # the thread ends only once it runs
+        association.join(destination.timeout_s)
 
 
 def _tls_for(destination: StorageScp) -> ClientContext | None:
@@ -223,7 +167,8 @@ def _park(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = checkpoint
 
 
-def _disable_nagle(event: evt.Event) -> None:
-    wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _take_socket(event: evt.Event, timeout_s: float) -> None:
+    made = event.assoc.dul.socket
+    if made is not None and made.socket is not None:
+        made.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        event.assoc.dul.socket = LibrarySocket(made, timeout_s)

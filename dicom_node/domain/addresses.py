@@ -18,6 +18,16 @@ def network_problem(text: str) -> str:
     return ""
 
 
+def is_one_place(text: str) -> bool:
+    """Say whether the place a peer sends from is one that can be called as well: an address or `localhost`, no CIDR."""
+    return text == LOCALHOST or "/" not in text
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text is an address or `localhost`, not a name to be looked up."""
+    return not network_problem(text) and is_one_place(text)
+
+
 def is_within(address: str, network: str) -> bool:
     """Say whether an address lies in a place.
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from dicom_node.domain.results import Highlight, InferenceResult, Segment
 
+ANALYSED, NOT_ANALYSED = "analysed", "not-analysed"
+"""`outcome` of a result: the images were analysed, or its report says why they were not."""
+
 
 def findings_from_result(result: InferenceResult, voxel_ml: float | None) -> dict[str, Any]:
     """Write a result as JSON has it: names from the model's manifest and figures, nothing of the patient.
@@ -22,7 +25,8 @@ def findings_from_result(result: InferenceResult, voxel_ml: float | None) -> dic
         voxel_ml: Volume of one voxel, mL; None for images that are no volume, whose segments have none.
 
     Returns:
-        `{"model", "version", "findings": {label: {"present"}}, "measurements": {id: {"value", "unit"}}, "segments": {id: {"volume_ml"}}}`;
+        `{"model", "version", "outcome": "analysed" | "not-analysed", "findings": {label: {"present"}},
+        "measurements": {id: {"value", "unit"}}, "segments": {id: {"volume_ml"}}}`;
         `unit` is a UCUM code. Models that grade their findings add `confidence`, 0 to 1; none does by drawing alone.
     """
     findings: dict[str, Any] = {}
@@ -37,6 +41,7 @@ def findings_from_result(result: InferenceResult, voxel_ml: float | None) -> dic
     return {
         "model": result.model.name,
         "version": result.model.version,
+        "outcome": NOT_ANALYSED if result.not_analysed else ANALYSED,
         "findings": findings,
         "measurements": {m.id: {"value": float(m.value), "unit": m.unit.value} for m in result.measurements if math.isfinite(m.value)},
         "segments": {} if voxel_ml is None else {s.id: {"volume_ml": float(np.count_nonzero(s.mask) * voxel_ml)} for s in result.segments},

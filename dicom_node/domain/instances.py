@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Attributes: TypeAlias = Mapping[str, tuple[str, ...]]
 """Header elements by DICOM keyword, each with its values as text; an empty element has no values. Contains patient data."""
@@ -19,6 +19,14 @@ class AssociationPeer:
     calling_ae_title: str
     called_ae_title: str
     address: str
+
+
+class InstanceKind(NamedTuple):
+    """What is announced before the data set comes; for C-STORE, the command's Affected SOP Class and Instance UID."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
 
 
 @dataclass(frozen=True, slots=True)

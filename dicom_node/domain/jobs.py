@@ -12,6 +12,10 @@ from dicom_node.domain.rules import Priority
 
 NOT_ANALYSED = "not analysed: "
 """How the reason of a run begins whose model did not analyse its images; what follows may quote their header."""
+FORWARD = "forward"
+"""Stands for the model, and its digest, of a job that sends received images on."""
+IMAGE = "IMAGE"
+"""Kind of what such a job sends; its file is the received one."""
 
 
 class JobState(StrEnum):
@@ -123,7 +127,7 @@ class StoredResult:
     """A result object on disk, ready to be sent.
 
     Attributes:
-        kind: SR, SEG or SC.
+        kind: SR, SEG, SC ..., or IMAGE.
         number: Counts the objects of one kind from 1.
         variant: Which need of destinations it answers, for example `sr:comp3d:en`; empty where all get the same.
     """

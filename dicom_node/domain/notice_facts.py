@@ -27,7 +27,7 @@ class JobFacts:
 
     Attributes:
         study: Opaque reference of the study, the same for all its jobs.
-        outcome: `analysed`, `not-analysed` or `failed`.
+        outcome: `analysed`, `not-analysed`, `failed`, or `forwarded` for received images that are sent on.
         reason: In words; UIDs are taken out.
         images: Instances that the model got.
         objects: Number of result objects by kind, for example `{"SR": 1}`.

@@ -67,6 +67,7 @@ class QueueOrder:
         normal_overdue: How long a normal job lets stat ones go before it.
         off_peak_overdue: How long an off-peak job waits for its hours and for the others.
         stat_in_a_row: Stat jobs after which an overdue one has its turn.
+        leave: Digests of models whose jobs are left to other workers.
     """
 
     off_peak: tuple[Hours, ...] = ()
@@ -74,6 +75,7 @@ class QueueOrder:
     normal_overdue: timedelta = timedelta(minutes=30)
     off_peak_overdue: timedelta = timedelta(hours=24)
     stat_in_a_row: int = 3
+    leave: frozenset[str] = frozenset()
 
     def choose(self, waiting: Sequence[Waiting], stat_in_a_row: int, now: datetime) -> Waiting | None:
         """Choose the next job.

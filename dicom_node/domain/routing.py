@@ -102,12 +102,15 @@ class JobInput:
 
 @dataclass(frozen=True, slots=True)
 class RouteDecision:
-    """One model run that the rules ask for.
+    """One model run that the rules ask for, or received images that they send on, or both.
 
     Attributes:
+        model: Empty: no run.
         inputs: The first is the one that results refer to; never empty.
         shadow: Results are kept and not sent.
         replaces: Results take the place of those of the rule's earlier run on the study.
+        forward_to: Destinations that get received images unchanged.
+        forward: Those images, by series.
     """
 
     rule: str
@@ -117,6 +120,8 @@ class RouteDecision:
     priority: Priority = Priority.NORMAL
     shadow: bool = False
     replaces: bool = False
+    forward_to: tuple[str, ...] = ()
+    forward: tuple[JobInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

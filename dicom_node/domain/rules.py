@@ -251,7 +251,8 @@ class Rule:
         shadow: Results are kept and not sent.
         active_from: Before this moment the rule takes nothing; None: always.
         active_until: From this moment on it takes nothing; None: for ever.
-        model: Empty for a hold rule, and for one that only sends the result it comes `after` elsewhere.
+        model: Empty for a hold rule, for one that only sends the result it comes `after` elsewhere, and for one that only forwards.
+        forward_to: Destinations that get the received images unchanged.
     """
 
     name: str
@@ -270,3 +271,4 @@ class Rule:
     on_late: OnLate = OnLate.RUN
     after: After | None = None
     notify: tuple[Notify, ...] = ()
+    forward_to: tuple[str, ...] = ()

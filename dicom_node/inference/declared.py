@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
+
+import numpy as np
 
 from dicom_node.domain.frames import FrameSet
 from dicom_node.domain.results import InferenceResult
@@ -15,6 +17,7 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import InputKind
 from dicom_node.inference.model import Inputs, Model, Prepared, StepRecorder
 from dicom_node.inference.session import Session, Tensors
+from dicom_node.inference.steps.device_choice import CPU, StepsDeviceError
 from dicom_node.inference.steps.grid import Geometry, GridImage, images_from_input
 from dicom_node.inference.steps.outcome import OutcomeMaker
 from dicom_node.inference.steps.postprocess import outputs_from_tensors, postprocess
@@ -40,12 +43,14 @@ class _WayBack:
         seen: Places of the images that the network saw.
         shape: Of each of these, axis 0 to 2.
         first_step: Where this run's steps begin in the record.
+        missing: A sentence about each optional input that was not there.
     """
 
     sources: Sequence[GridImage]
     seen: Sequence[Geometry]
     shape: Lengths
     first_step: int
+    missing: tuple[str, ...]
 
 
 class DeclaredModel(Model):
@@ -99,7 +104,8 @@ class DeclaredModel(Model):
         manifest, first_step = self._bundle.manifest, len(recorder.steps)
         slots = [slot for slot in manifest.inputs if slot.name in inputs or not slot.optional]
         started = {slot.name: _started(slot.name, slot.kind, inputs) for slot in slots}
-        images = preprocess(started, manifest.steps.preprocess, recorder, device=self._device)
+        missing = self._filled(started, recorder)
+        images = self._preprocessed(started, recorder)
         tensors: dict[str, AnyArray] = {}
         for name, slot in manifest.network.inputs.items():
             form = self._form.inputs[name]
@@ -111,7 +117,7 @@ class DeclaredModel(Model):
                 tensors[name] = tensor_from_images(images[slot], form)
         first = manifest.inputs[0].name
         seen = [image.geometry for image in images[first]]
-        return Prepared(inputs, tensors, _WayBack(started[first], seen, images[first][0].shape, first_step), recorder)
+        return Prepared(inputs, tensors, _WayBack(started[first], seen, images[first][0].shape, first_step, missing), recorder)
 
     def infer(self, prepared: Prepared) -> Tensors:
         """Run the network over the images.
@@ -119,6 +125,13 @@ class DeclaredModel(Model):
         Raises:
             ModelError: the engine failed, or gave what cannot be read.
         """
+        try:
+            return self._over_the_images(prepared)
+        except StepsDeviceError as error:
+            self._leave_device(prepared.recorder, error)
+        return self._over_the_images(prepared)
+
+    def _over_the_images(self, prepared: Prepared) -> Tensors:
         strategy, fixed = self._strategy, self._form.fixed_batch
         written = (*strategy.parameters(), *(() if fixed is None else (f"batch_of_network={fixed}",)))
         with prepared.recorder.step(_way_of(self._bundle.manifest.steps.infer)[0], *written):
@@ -153,7 +166,7 @@ class DeclaredModel(Model):
             measurements=outcome.measurements,
             segments=outcome.segments,
             highlights=(),
-            warnings=tuple(outcome.warnings),
+            warnings=(*memo.missing, *outcome.warnings),
             parameters=self._parameters(),
             started_at=now,
             compute_s=earlier_s + perf_counter() - begin,
@@ -161,6 +174,32 @@ class DeclaredModel(Model):
             evaluations=outcome.evaluations,
             maps=outcome.maps,
         )
+
+    def _preprocessed(self, started: Mapping[str, Sequence[GridImage]], recorder: StepRecorder) -> dict[str, list[GridImage]]:
+        entries = self._bundle.manifest.steps.preprocess
+        try:
+            return preprocess(started, entries, recorder, device=self._device)
+        except StepsDeviceError as error:
+            self._leave_device(recorder, error)
+        return preprocess(started, entries, recorder)
+
+    def _leave_device(self, recorder: StepRecorder, error: StepsDeviceError) -> None:
+        """Do the steps in numpy from now on, and note why."""
+        with recorder.step("steps_on_cpu", f"instead_of={self._device}", f"reason={error}"):
+            self._device = CPU
+            if isinstance(self._strategy, Windows):
+                self._strategy = replace(self._strategy, device=CPU)
+
+    def _filled(self, started: dict[str, list[GridImage]], recorder: StepRecorder) -> tuple[str, ...]:
+        """Put what the manifest says in the place of optional inputs that are missing, on the first input's grid."""
+        first, said = started[self._bundle.manifest.inputs[0].name], []
+        for slot in self._bundle.manifest.inputs:
+            if slot.name in started or slot.fill is None:
+                continue
+            with recorder.step("fill", f"input={slot.name}", f"fill={slot.fill:g}"):
+                started[slot.name] = [GridImage(np.full_like(image.values, slot.fill), image.geometry) for image in first]
+            said.append(f"Input {slot.name} was missing: the network got {slot.fill:g} in its place.")
+        return tuple(said)
 
     def _check_size(self, name: str, images: Sequence[GridImage]) -> None:
         """Refuse what the network would refuse, with words for whoever sent the images."""

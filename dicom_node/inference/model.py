@@ -43,10 +43,12 @@ class StepRecorder:
 
     Attributes:
         on_progress: Told what share of the network's work is done, 0 to 1.
+        output_file: Where a program that the run starts has its output kept; None: wherever.
     """
 
     steps: list[TracedStep] = field(default_factory=list)
     on_progress: Callable[[float], None] | None = None
+    output_file: Path | None = None
 
     @contextmanager
     def step(self, name: str, *parameters: str) -> Iterator[None]:

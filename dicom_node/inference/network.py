@@ -97,12 +97,16 @@ class RemoteModel:
         name: The model's name there.
         version: Version there; it must be ready exactly so. Empty takes the server's choice, and no result can say which ran.
         timeout_s: Longest wait for one answer, seconds.
+        ca_file: Authorities that the server's certificate is checked with, PEM; None: those of the host.
+        token_file: Holds the bearer token; read at each activation, so that it may be renewed.
     """
 
     url: str
     name: str
     version: str = ""
     timeout_s: float = 60.0
+    ca_file: Path | None = None
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dicom_node.inference.models.command import CommandModel
 from dicom_node.inference.models.monai_bundle import MonaiModel
 from dicom_node.inference.python_models import load_python_model
 from dicom_node.inference.session import Session
+from dicom_node.inference.steps.device_choice import steps_device
 
 
 def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
@@ -36,7 +37,9 @@ def build_model(bundle: ModelBundle, sessions: Mapping[str, Session]) -> Model:
     if python is None:
         if not sessions:
             raise ModelError(f"{bundle.folder}: there is neither a network nor Python steps")
-        return DeclaredModel(bundle, sessions["network"])
+        session = sessions["network"]
+        device = steps_device(session.device, wanted=bundle.manifest.engines.steps_on_device)
+        return DeclaredModel(bundle, session, device=device)
     make = cast("Callable[[ModelBundle, Mapping[str, Session]], Model]", load_python_model(python))
     return make(bundle, sessions)
 

@@ -23,7 +23,7 @@ _UNENDED = (JobState.QUEUED, JobState.RUNNING)
 def take_next(session: Session, order: QueueOrder, now: datetime) -> JobRow | None:
     """Choose and lock the next job by the rules of `domain.queue_order`, and count the turn; None if none may run now."""
     turn = _turn(session)
-    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, now)}
+    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, order, now)}
     chosen = order.choose([w for w, _ in waiting.values()], turn.stat_in_a_row, now)
     if chosen is None:
         return None
@@ -43,7 +43,7 @@ def take_this(session: Session, job_id: int, worker: str) -> JobRow | None:
 def look_ahead(session: Session, order: QueueOrder, worker: str | None, now: datetime) -> JobRow | None:
     """Say which job `take_next` would choose, of those that no other worker reads ahead if one is named; changes nothing."""
     turn = session.exec(select(QueueTurnRow)).first()
-    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, now, not_ahead_of=worker)}
+    waiting = {w.job_id: (w, row) for w, row in _longest_due(session, order, now, not_ahead_of=worker)}
     chosen = order.choose([w for w, _ in waiting.values()], turn.stat_in_a_row if turn else 0, now)
     return None if chosen is None else waiting[chosen.job_id][1]
 
@@ -89,9 +89,13 @@ def _count(turn: QueueTurnRow, priority: Priority) -> None:
     turn.stat_in_a_row = turn.stat_in_a_row + 1 if priority is Priority.STAT else 0
 
 
-def _longest_due(session: Session, now: datetime, *, not_ahead_of: str | None = None) -> Iterator[tuple[Waiting, JobRow]]:
+def _longest_due(
+    session: Session, order: QueueOrder, now: datetime, *, not_ahead_of: str | None = None
+) -> Iterator[tuple[Waiting, JobRow]]:
     for priority in Priority:
         due = _due(priority, leave_others=not_ahead_of is not None)
+        if order.leave:
+            due = due.where(col(JobRow.model_digest).not_in(order.leave))
         row = session.exec(due, params={"now": now, "worker": not_ahead_of} if not_ahead_of is not None else {"now": now}).first()
         if row is not None:
             yield Waiting(row.id or 0, priority, row.next_attempt_at), row

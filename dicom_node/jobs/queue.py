@@ -36,6 +36,15 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
     """Add a job; None if the same key has one already."""
     if _by_key(session, new.key) is not None:
         return None
+    return _add(session, new, JobState.QUEUED, f"rule {new.key.rule}", now)
+
+
+def create_delivering(session: Session, new: NewJob, reason: str, now: datetime, *, delivering: bool) -> Job:
+    """Add a job without a run: what it delivers is there; it is DONE already if that is nothing."""
+    return _add(session, new, JobState.DELIVERING if delivering else JobState.DONE, reason, now)
+
+
+def _add(session: Session, new: NewJob, state: JobState, reason: str, now: datetime) -> Job:
     row = JobRow(
         study_instance_uid=new.key.study_instance_uid,
         revision=new.key.revision,
@@ -43,7 +52,8 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
         model_digest=new.key.model_digest,
         model=new.decision.model,
         model_version=new.model_version,
-        state=JobState.QUEUED,
+        state=state,
+        reason="" if state is JobState.QUEUED else reason,
         max_attempts=new.max_attempts,
         inputs=[asdict(job_input) for job_input in new.decision.inputs],
         send_to=list(new.decision.send_to),
@@ -55,7 +65,7 @@ def create(session: Session, new: NewJob, now: datetime) -> Job | None:
     )
     session.add(row)
     session.flush()
-    session.add(JobEventRow(job_id=row.id or 0, at=now, from_state=None, to_state=JobState.QUEUED, reason=f"rule {new.key.rule}"))
+    session.add(JobEventRow(job_id=row.id or 0, at=now, from_state=None, to_state=state, reason=reason))
     return job_from_row(row)
 
 

@@ -4,7 +4,8 @@ Rules:
 1. Every change is a row in `job_event`, written in the same transaction.
 2. Only a RUNNING job has a lease. A lease that ran out sends the job back to QUEUED, or to FAILED after the last attempt. A job that an
    operator cancels loses its lease, by which its worker knows.
-3. DELIVERING begins in the transaction that records the result files and the deliveries owed.
+3. DELIVERING begins in the transaction that records the result files and the deliveries owed. A job that only forwards received images
+   has no run: it is DELIVERING from the start, or DONE if nothing is left to forward.
 4. DONE means that every delivery was accepted; it goes back to DELIVERING when a person sends its results to one more destination.
    FAILED is visible and can be retried by a person.
 """

@@ -83,6 +83,8 @@ class _TellingSocket(_ClosingSocket):
             raise
 
     def _note(self, error: OSError) -> None:
+        if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+            return
         if isinstance(self.context, ClientContext) and not self.context.failure:
             self.context.failure = reason_of(error)
 

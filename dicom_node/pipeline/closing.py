@@ -16,6 +16,7 @@ from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
 from dicom_node.domain.studies import ClosedBecause, Study, StudyState
 from dicom_node.inference import find_bundles
 from dicom_node.jobs import queue
+from dicom_node.pipeline.forwarding import forward, forward_key
 from dicom_node.routing import decide
 from dicom_node.storage import index, revisions
 from dicom_node.storage.revisions import RuleHistory
@@ -106,7 +107,8 @@ class Closing:
         state, reason = self._outcome(record, routing, {w.rule for w in occasion.waiting} | set(still_wait), because)
         index.change_study(session, row, state, now, reason)
         decisions = [d for d in routing.decisions if d.rule in spoke]
-        created = [queue.create(session, self._new_job(study, decision), now) for decision in decisions]
+        created = [queue.create(session, self._new_job(study, decision), now) for decision in decisions if decision.model]
+        created += [self._forward(session, study, decision, now) for decision in decisions if decision.forward_to]
         return Decided(study, is_new, routing, state, reason, still_wait, tuple(job for job in created if job is not None))
 
     def preview(self, session: Session, occasion: Occasion, now: datetime, *, is_new: bool) -> tuple[Study, Routing]:
@@ -124,6 +126,8 @@ class Closing:
 
     def existing_job(self, session: Session, study: Study, decision: RouteDecision) -> int | None:
         """Return the job that a decision has led to already; the same key makes no second one."""
+        if not decision.model:
+            return queue.find(session, forward_key(study.study_instance_uid, study.revision, decision.rule))
         return queue.find(session, self._new_job(study, decision).key)
 
     def _routing(self, study: Study, occasion: Occasion, history: Mapping[str, RuleHistory], *, is_new: bool) -> Routing:
@@ -192,6 +196,10 @@ class Closing:
             if trace["rule"] in holding and trace["outcome"] in (Outcome.INCOMPLETE, Outcome.HOLD):
                 return f"incomplete for rule {trace['rule']}: {trace['reason']}"
         return ""
+
+    def _forward(self, session: Session, study: Study, decision: RouteDecision, now: datetime) -> Job | None:
+        key = forward_key(study.study_instance_uid, study.revision, decision.rule)
+        return forward(session, self._configuration, key, decision, now)
 
     def _new_job(self, study: Study, decision: RouteDecision) -> queue.NewJob:
         model = self._models[decision.model]

@@ -9,13 +9,14 @@ from itertools import groupby
 from pydicom.uid import generate_uid
 
 from dicom_node.config import Configuration
-from dicom_node.delivery.commitment_scu import ask
+from dicom_node.delivery.commitment_scu import Question, ask
 from dicom_node.domain.commitments import InstanceReference
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.jobs import Delivery, DeliveryState
 from dicom_node.domain.reports import CommitmentReport
-from dicom_node.errors import DamagedFileError, DeliveryError
+from dicom_node.errors import DamagedFileError, DeliveryError, StorageError
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.report_ways import ReportWays
 from dicom_node.pipeline.settling import resume, settle
 from dicom_node.storage import Database, delivery_commitments
 from dicom_node.storage.request_files import AnswerFolder, RequestFolders, load_report
@@ -36,10 +37,12 @@ class Committing:
         folders.prepare()
         self._answers: AnswerFolder = folders.answers
         self._answers.reports.forget_before(datetime.now(UTC) - _MARKS_KEPT)
+        self._ways = ReportWays()
+        self._under_way: set[str] = set()
         self._log: Logger = get_logger()
 
     def take_reports(self) -> None:
-        """Record the reports that receivers took.
+        """Record the reports that receivers took, and what has to be asked for again.
 
         Raises:
             StorageError: the database failed; nothing is lost.
@@ -50,6 +53,9 @@ class Committing:
             except DamagedFileError as error:
                 self._log.error("request_unreadable", file=path.name, reason=str(error))
             self._answers.reports.take(path)
+        for uid in self._answers.being_asked():
+            if uid not in self._under_way and self._answers.is_being_asked(uid):  # in this order: a thread ends meanwhile
+                self._ask_again(uid)
 
     def ask_for(self, calling_ae_title: str, destination: StorageScp, sent: Sequence[Delivery], again: datetime) -> None:
         """Ask for the commitment of what a destination accepted, one request a study.
@@ -64,23 +70,51 @@ class Committing:
             DeliveryError: the destination cannot be asked; it is written on the deliveries.
         """
         for _, group in groupby(sent, key=lambda d: d.study_instance_uid):
-            items = list(group)
-            ids, uid = [d.id for d in items], str(generate_uid(prefix=None))
-            self._answers.expect(uid)
-            with self._database.transaction() as session:
-                delivery_commitments.record_asked(session, ids, uid, datetime.now(UTC))
-            references = [InstanceReference(d.result.sop_class_uid, d.result.sop_instance_uid) for d in items]
+            uid = str(generate_uid(prefix=None))
+            self._under_way.add(uid)
             try:
-                report = ask(calling_ae_title, destination, uid, references, HOLD_S)
-            except DeliveryError as error:
-                self._answers.forget(uid)
-                with self._database.transaction() as session:
-                    delivery_commitments.record_not_asked(session, ids, str(error), again, datetime.now(UTC))
-                self._log.warning("commitment_not_asked", destination=destination.name, objects=len(ids), reason=str(error))
-                raise
-            self._log.info("commitment_asked", destination=destination.name, transaction=uid, objects=len(ids))
-            if report is not None:
-                self._apply(report, SAME_ASSOCIATION)
+                self._ask(calling_ae_title, destination, list(group), uid, again)
+            finally:
+                self._under_way.discard(uid)
+
+    def _ask(self, calling_ae_title: str, destination: StorageScp, items: Sequence[Delivery], uid: str, again: datetime) -> None:
+        ids = [d.id for d in items]
+        self._answers.expect(uid)
+        with self._database.transaction() as session:
+            delivery_commitments.record_asked(session, ids, uid, datetime.now(UTC))
+        references = [InstanceReference(d.result.sop_class_uid, d.result.sop_instance_uid) for d in items]
+        hold_s = HOLD_S if self._ways.may_report_at_once(destination) else 0.0
+        try:
+            ask(calling_ae_title, destination, Question(uid, references, hold_s), self._take)
+        except DeliveryError as error:
+            with self._database.transaction() as session:
+                delivery_commitments.record_not_asked(session, ids, str(error), again, datetime.now(UTC))
+            self._answers.forget(uid)
+            self._log.warning("commitment_not_asked", destination=destination.name, objects=len(ids), reason=str(error))
+            raise
+        self._answers.note_asked(uid)
+        self._log.info("commitment_asked", destination=destination.name, transaction=uid, objects=len(ids))
+
+    def _take(self, report: CommitmentReport) -> bool:
+        """Record a report before it is answered; one that cannot be recorded is answered as failed, and comes again."""
+        if not self._answers.expects(report.transaction_uid):
+            return False
+        try:
+            self._apply(report, SAME_ASSOCIATION)
+        except StorageError as error:
+            self._log.error("commitment_report_failed", transaction=report.transaction_uid, reason=str(error))
+            return False
+        return True
+
+    def _ask_again(self, uid: str) -> None:
+        """Let go of a transaction that nobody knows to be asked for; its report, if it was, is taken and changes nothing."""
+        with self._database.transaction() as session:
+            objects = delivery_commitments.record_interrupted(session, uid, datetime.now(UTC))
+        if objects:
+            self._answers.note_asked(uid)
+        else:
+            self._answers.forget(uid)
+        self._log.warning("commitment_interrupted", transaction=uid, objects=objects)
 
     def _apply(self, report: CommitmentReport, by: str) -> None:
         now = datetime.now(UTC)
@@ -91,6 +125,8 @@ class Committing:
                     resume(session, job_id, "a destination did not keep what it had accepted", now)
                 settle(session, job_id, now)
         self._answers.forget(report.transaction_uid)
+        for name in applied.destinations:
+            self._ways.reported(name, at_once=by == SAME_ASSOCIATION)
         counts = {"committed": applied.committed, "sent_again": applied.again, "refused": applied.refused}
         log = self._log.info if not applied.again and not applied.refused else self._log.warning
         log("commitment_report_taken", transaction=report.transaction_uid, by=by, **counts)

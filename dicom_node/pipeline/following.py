@@ -15,6 +15,7 @@ from dicom_node.domain.routing import Outcome, RouteDecision, RuleTrace
 from dicom_node.domain.studies import StudyState
 from dicom_node.jobs import queue
 from dicom_node.pipeline.closing import AvailableModel
+from dicom_node.pipeline.forwarding import forward, forward_key
 from dicom_node.routing.follow import FinishedRun, Following, Sending, follow, followers
 from dicom_node.storage import revisions, traces
 
@@ -80,6 +81,8 @@ def follow_up(session: Session, configuration: Configuration, run: EndedRun, now
             written = replace(written, reason=f"{written.reason} (by rules {configuration.rules_digest[:12]}, newer than this revision)")
         traces.replace_trace(session, key.study_instance_uid, key.revision, asdict(written))
     made = [queue.create(session, _new_job(d, run, configuration), now) for d in following.decisions if d.rule not in lost]
+    keys = [forward_key(key.study_instance_uid, key.revision, one.rule) for one in following.forwardings]
+    made += [forward(session, configuration, new, one, now) for new, one in zip(keys, following.forwardings, strict=True)]
     return FollowedUp(tuple(job for job in made if job is not None), following.sendings)
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from dicom_node.errors import ModelError
 from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import InputSlot
+from dicom_node.inference.gate.attempts import Attempts
 from dicom_node.inference.gate.candidates import candidates
 from dicom_node.inference.gate.case_inputs import CaseInputs
-from dicom_node.inference.gate.choice import Candidate, Choice, Standing, choose, standings
+from dicom_node.inference.gate.choice import Candidate, Choice, Standing, State, choose, standings
+from dicom_node.inference.gate.engine_facts import CPU
 from dicom_node.inference.gate.opening import EngineSettings, open_model_on
 from dicom_node.inference.gate.plans import build_plans, digest_of, note_beside, plan_makers
 from dicom_node.inference.gate.records import Record, Records
@@ -20,8 +22,11 @@ from dicom_node.inference.gate.subject import Engine, Subject, subject_of
 from dicom_node.inference.gate.verification import Gate, verify
 from dicom_node.inference.model import Model, ModelInput
 from dicom_node.inference.network import BuildProgress
-from dicom_node.inference.pixels import GeometryPolicy, files_of, images_from_instances, read_instances
+from dicom_node.inference.pixels import files_of, images_from_instances, read_instances
 from dicom_node.pipeline.headers import header_attributes
+
+_SLOWER_THAN_THE_REFERENCE = {(Engine("onnxruntime", "fp16"), CPU)}
+"""It computes in single precision all the same, between casts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +74,24 @@ def open_chosen(
     subject = subject_of(bundle)
     lost = dict(without or {})
     while True:
-        found = _candidates(subject, node, lost)
-        choice = choose(subject, found, _records(node, found), now or datetime.now(UTC))
-        engine = Engine(choice.backend, choice.precision)
-        candidate = next(c for c in found if (c.engine, c.device) == (engine, choice.device) and not c.unavailable)
+        choice, candidate = _choice(subject, node, lost, now or datetime.now(UTC))
         try:
             return open_model_on(subject, candidate, node.settings()), choice
         except ModelError as error:
             if candidate.reference:
                 raise
-            lost[engine] = f"it cannot be loaded: {error}"
+            lost[candidate.engine] = f"it cannot be loaded: {error}"
+
+
+def open_first_choice(bundle: ModelBundle, node: NodeEngines, *, without: Mapping[Engine, str]) -> tuple[Model, Choice]:
+    """Load a model on the engine that should serve it, and on no other; see `open_chosen`.
+
+    Raises:
+        ModelError: the model may not serve, or that engine refuses it.
+    """
+    subject = subject_of(bundle)
+    choice, candidate = _choice(subject, node, without, datetime.now(UTC))
+    return open_model_on(subject, candidate, node.settings()), choice
 
 
 def verify_engine(bundle: ModelBundle, backend: str, precision: str, node: NodeEngines, *, again: bool = False) -> Record:
@@ -124,15 +137,33 @@ def engine_standings(bundle: ModelBundle, node: NodeEngines) -> tuple[Standing, 
     return standings(subject, found, _records(node, found))
 
 
-def chosen(bundle: ModelBundle, node: NodeEngines, now: datetime) -> Choice:
+def unverified_engines(bundle: ModelBundle, node: NodeEngines) -> tuple[Engine, ...]:
+    """List the engines that are here, would be preferred to one that may serve, and have no record, in order of preference.
+
+    What is slower than the reference is left out, since a list of precisions is mostly made for a GPU; `verify_engine` verifies that too.
+    """
+    found: list[Engine] = []
+    for standing in engine_standings(bundle, node):
+        candidate = standing.candidate
+        if standing.may_serve:
+            break
+        if standing.state is State.UNVERIFIED and (candidate.engine, candidate.device) not in _SLOWER_THAN_THE_REFERENCE:
+            found.append(candidate.engine)
+    return tuple(found)
+
+
+def chosen(bundle: ModelBundle, node: NodeEngines, now: datetime, *, without: Mapping[Engine, str] | None = None) -> Choice:
     """Tell which engine would serve a model; nothing is loaded.
 
     Raises:
         ModelError: none may.
     """
-    subject = subject_of(bundle)
-    found = _candidates(subject, node, {})
-    return choose(subject, found, _records(node, found), now)
+    return _choice(subject_of(bundle), node, without or {}, now)[0]
+
+
+def records_folder(data_dir: Path) -> Path:
+    """Where the records of a node lie; a record that is added changes the time of the folder."""
+    return data_dir / "engines" / "records"
 
 
 def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
@@ -143,18 +174,34 @@ def read_folder(folder: Path, slot: InputSlot) -> ModelInput:
         VolumeError: they are no volume as the input wants it.
     """
     instances = read_instances(sorted(path for path in folder.rglob("*") if path.is_file()))
-    read = images_from_instances(slot.kind.value, instances, GeometryPolicy(slot.uneven.value, slot.tilted.value))
+    read = images_from_instances(slot.kind.value, instances, slot.to_policy())
     return ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
 
 
+def _choice(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str], now: datetime) -> tuple[Choice, Candidate]:
+    found = _candidates(subject, node, lost)
+    choice = choose(subject, found, _records(node, found), now)
+    engine = Engine(choice.backend, choice.precision)
+    return choice, next(c for c in found if (c.engine, c.device) == (engine, choice.device) and not c.unavailable)
+
+
 def _candidates(subject: Subject, node: NodeEngines, lost: Mapping[Engine, str]) -> tuple[Candidate, ...]:
-    return tuple(
-        replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c
-        for c in candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
-    )
+    attempts = Attempts.of_node(node.data_dir)
+    found = candidates(subject, node.device, lambda c: digest_of(plan_makers(subject, c, node.settings())))
+    noted = (replace(c, attempt=a.words) if (a := attempts.find(subject.bundle.digest, c.engine)) else c for c in found)
+    return tuple(replace(c, unavailable=lost[c.engine], key=None) if c.engine in lost and not c.reference else c for c in noted)
 
 
 def _records(node: NodeEngines, found: tuple[Candidate, ...]) -> Mapping[str, Record]:
+    if not _is_folder(records_folder(node.data_dir)):  # whoever only looks makes nothing in data_dir
+        return {}
     records = Records.open(node.data_dir)
     keys = {c.key.digest: c.key for c in found if c.key is not None}
     return {digest: record for digest, key in keys.items() if (record := records.find(key)) is not None}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

@@ -49,6 +49,7 @@ def run(process: Process) -> None:
             indexed = intake.index_pending(lifecycle.keep_going)
             if lifecycle.keep_going() and intake.close_due(now):
                 ring(files.run, "worker")
+                ring(files.run, "sender")  # images that are forwarded
             return 0.0 if indexed else seconds_until(intake.next_deadline())
 
         run_turns(lifecycle, bell, turn)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 
 from dicom_node.domain.jobs import StoredResult
+from dicom_node.errors import StorageError
 from dicom_node.sr_writer import ResultObject
 from dicom_node.storage import InstanceFiles
 from dicom_node.storage.files import sync_folder, write_durably
+
+_PROGRAM_OUTPUT = "program-output.txt"
 
 
 def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObject]) -> list[StoredResult]:
@@ -18,10 +22,7 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
     Raises:
         StorageError: disk full or broken.
     """
-    folder = files.results / f"job-{job_id}"
-    if not folder.exists():
-        folder.mkdir(mode=0o700)
-        sync_folder(files.results)
+    folder = _folder(files, job_id)
     stored = []
     for item in objects:
         buffer = BytesIO()
@@ -40,6 +41,32 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
             )
         )
     return stored
+
+
+def program_output(files: InstanceFiles, job_id: int) -> Path:
+    """Name the file for what a model's program writes in a run of a job, beside its results; the folder is made.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    return _folder(files, job_id) / _PROGRAM_OUTPUT
+
+
+def found_program_output(files: InstanceFiles, job_id: int) -> Path | None:
+    """Find what a model's program wrote in the last run of a job; None if there was none."""
+    path = files.results / f"job-{job_id}" / _PROGRAM_OUTPUT
+    return path if path.is_file() else None
+
+
+def _folder(files: InstanceFiles, job_id: int) -> Path:
+    folder = files.results / f"job-{job_id}"
+    if not folder.exists():
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(files.results)
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be made: {error.strerror}", hint="check free space and owner of data_dir") from error
+    return folder
 
 
 def _suffix(variant: str) -> str:

@@ -14,12 +14,13 @@ from dicom_node.delivery.channel import Channel, channel_to
 from dicom_node.delivery.fallbacks import form_of, next_stand_in
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Backoff, Outcome, Patience, Verdict
 from dicom_node.domain.destinations import Destination, StorageScp
-from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, StoredResult
+from dicom_node.domain.jobs import IMAGE, CommitPolicy, Delivery, DeliveryState, StoredResult
 from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.circuits import Circuits
 from dicom_node.pipeline.committing import Committing
+from dicom_node.pipeline.returning import address_owed
 from dicom_node.pipeline.settling import settle
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_commitments, delivery_operations
 
@@ -68,9 +69,9 @@ class Sender:
         """Take commitment reports, and begin to send to every destination that is owed something, not busy and not left alone."""
         self._committing.take_reports()
         with self._database.transaction() as session:
-            owed = _by_destination(deliveries.owed(session, now))
-            uncommitted = _by_destination(delivery_commitments.unasked(session, now))
-        for name in {**owed, **uncommitted}:
+            address_owed(session, self._configuration, now)
+            due = [*deliveries.next_owed_at(session).items(), *delivery_commitments.next_unasked_at(session).items()]
+        for name in dict.fromkeys(name for name, moment in due if moment <= now):
             if name not in self._busy and len(self._busy) < _PARALLEL_DESTINATIONS and not self._circuits.is_open(name, now):
                 self._busy.add(name)
                 future = self._pool.submit(self._serve, name, now)
@@ -152,7 +153,7 @@ class Sender:
         attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, _commit_policy(destination))
         with self._database.transaction() as session:
             deliveries.record_attempt(session, delivery.id, attempt, now)
-            if outcome.status == NOT_SUPPORTED:
+            if outcome.status == NOT_SUPPORTED and delivery.result.kind != IMAGE:
                 self._put_in_place(session, delivery, now)
             if outcome.verdict is not Verdict.STORED:
                 queue.note(session, delivery.job_id, f"{delivery.destination}: {reason}", again)

@@ -6,22 +6,18 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState, JobState
+from dicom_node.domain.jobs import JobState
 from dicom_node.jobs import queue
 from dicom_node.storage import deliveries
 
 
-def is_pending(delivery: Delivery) -> bool:
-    """Say whether a job has to wait for a delivery: it is owed or held, or its commitment is required and not there."""
-    required = delivery.state is DeliveryState.SENT and delivery.commit_policy is CommitPolicy.REQUIRE
-    return required or delivery.state in (DeliveryState.OWED, DeliveryState.HELD)
-
-
 def settle(session: Session, job_id: int, now: datetime) -> JobState | None:
     """End the job in the transaction that records its last answer; None while it has to wait."""
+    if deliveries.is_any_pending(session, job_id):  # asked of the database: a job may owe thousands
+        return None
     job = queue.get(session, job_id)
     found = deliveries.of_job(session, job_id)
-    if job is None or job.state is not JobState.DELIVERING or any(is_pending(d) for d in found):
+    if job is None or job.state is not JobState.DELIVERING:
         return None
     failed = [d for d in found if d.state in deliveries.GIVEN_UP]
     to = JobState.FAILED if failed else JobState.DONE

@@ -24,6 +24,7 @@ from dicom_node.pipeline.working.job_images import decoded_bytes
 from dicom_node.pipeline.working.lease import LeaseKeeper
 from dicom_node.pipeline.working.model_side import ModelSide
 from dicom_node.pipeline.working.not_analysed import not_analysed
+from dicom_node.pipeline.working.placement import Placement
 from dicom_node.pipeline.working.reading import Reading, choice_of
 from dicom_node.pipeline.working.recording import Recording
 from dicom_node.pipeline.working.run import Fault, Phase, Run
@@ -41,9 +42,20 @@ _MOST_AHEAD = 2
 class Worker:
     """One process's worth of model runs. Used from one thread; its own threads read, write, keep the lease and talk to the host."""
 
-    def __init__(self, name: str, configuration: Configuration, database: Database, files: InstanceFiles) -> None:
-        """Take back what a dead worker of the same name held."""
+    def __init__(
+        self, name: str, configuration: Configuration, database: Database, files: InstanceFiles, placement: Placement | None = None
+    ) -> None:
+        """Take back what a dead worker of the same name held.
+
+        Args:
+            name: Unique on this node.
+            configuration: As checked.
+            database: With the newest schema.
+            files: Instance store, prepared.
+            placement: Which GPU is this worker's; None: none is.
+        """
         self.name = name
+        self._placement = placement or Placement()
         self.ended = 0
         self._configuration = configuration
         self._database = database
@@ -51,7 +63,7 @@ class Worker:
         self._log: Logger = get_logger()
         self._wake = Wake()
         self._shelf = BundleShelf(configuration.node.models_dir, configuration.bundles_dir)
-        self._models = ModelSide(_settings(name, configuration), self._wake)
+        self._models = ModelSide(_settings(name, configuration, self._placement), self._wake, verifies=configuration.workers.verify_engines)
         self._lease = LeaseKeeper(database, configuration.workers.lease)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -81,7 +93,9 @@ class Worker:
             DicomNodeError: results cannot be built here, or a bundle is faulty.
         """
         for name in dict.fromkeys(rule.model for rule in self._configuration.rules if rule.model):
-            self._models.load(choice_of(self._shelf.bundle(name), on_cpu=False))
+            bundle = self._shelf.bundle(name)
+            if bundle.digest not in self._left:
+                self._models.load(choice_of(bundle, on_cpu=self._placement.too_small_for(bundle)))
         build_self_test(datetime.now(UTC))
 
     def reconfigure(self, configuration: Configuration) -> None:
@@ -150,9 +164,10 @@ class Worker:
         self._writer.shutdown()
 
     def _take_over(self, configuration: Configuration) -> None:
-        self._counter = JobCounter(self.name, configuration, self._database)
+        self._left = self._left_to_others()
+        self._counter = JobCounter(self.name, configuration, self._database, self._left)
         self._recording = Recording(configuration, self._database, self._files, self._shelf)
-        self._reading = Reading(configuration.workers, self._database, self._shelf)
+        self._reading = Reading(configuration.workers, self._database, self._shelf, self._placement)
 
     def _claim_next(self) -> None:
         """Claim the job that was begun first; else the next by the order of jobs, whether or not it was read ahead."""
@@ -165,6 +180,14 @@ class Worker:
         self._claimed = run
         self._lease.hold(job)
         self._log.info("job_started", job=job.id, model=job.model, attempt=job.attempt, study_uid=job.key.study_instance_uid)
+
+    def _left_to_others(self) -> frozenset[str]:
+        """Models of this configuration whose jobs wait for a worker with a larger GPU."""
+        try:
+            return self._placement.left_to_others(self._shelf.bundles().values()) if self._placement.gpu else frozenset()
+        except DicomNodeError as error:
+            self._log.error("models_not_placed", reason=str(error))
+            return frozenset()
 
     def _claim_begun(self) -> Job | None:
         for run in [run for run in self._ahead.values() if run.begun]:
@@ -312,7 +335,7 @@ class Worker:
 
     def _read(self, run: Run) -> None:
         run.phase = Phase.READING
-        run.reading = self._readers.submit(self._reading.read, run.job, on_cpu=self._models.on_cpu)
+        run.reading = self._readers.submit(self._reading.read, run.job, on_cpu=self._models.on_cpu(run.job.key.model_digest))
         run.reading.add_done_callback(self._wake)
 
     def _collect_reading(self, run: Run | None) -> None:
@@ -336,10 +359,10 @@ def _fault_of(error: BaseException) -> Fault:
     return Fault(StorageError(f"internal error: {type(error).__name__} in {place_of(error)}"), retryable=True)
 
 
-def _settings(name: str, configuration: Configuration) -> HostSettings:
+def _settings(name: str, configuration: Configuration, placement: Placement) -> HostSettings:
     logging, workers = configuration.node.logging, configuration.workers
-    log = (logging.level, logging.format == "json")
-    return HostSettings(f"{name}-host", workers.threads, workers.model_memory, configuration.data_dir, *log)
+    log, place = (logging.level, logging.format == "json"), (placement.device, placement.memory_bytes)
+    return HostSettings(f"{name}-host", workers.threads, workers.model_memory, configuration.data_dir, *log, *place)
 
 
 def _shut(models: ModelSide, lease: LeaseKeeper) -> None:

@@ -78,6 +78,7 @@ def _of_decision(wanted: WantedRule, decision: RouteDecision, names: Mapping[str
     pairs = {
         "model": (wanted.model, decision.model),
         "send_to": (None if wanted.send_to is None else _list(sorted(wanted.send_to)), _list(sorted(decision.send_to))),
+        "forward_to": (None if wanted.forward_to is None else _list(sorted(wanted.forward_to)), _list(sorted(decision.forward_to))),
         "priority": (wanted.priority, decision.priority),
         "shadow": (wanted.shadow, decision.shadow),
         "replaces": (wanted.replaces, decision.replaces),

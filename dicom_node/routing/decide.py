@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from dicom_node.domain.jobs import FORWARD
 from dicom_node.domain.routing import (
     ConditionTrace,
     InputTrace,
@@ -31,13 +32,14 @@ from dicom_node.domain.routing import (
     RuleTrace,
     Standing,
 )
-from dicom_node.domain.rules import OnIncomplete, OnLate, OnMissing, Rule
+from dicom_node.domain.rules import SINGLE_INPUT, OnIncomplete, OnLate, OnMissing, Rule
 from dicom_node.domain.studies import Study, StudyColumns
 from dicom_node.routing.inputs import Choice, choose, job_input, series_trace
 from dicom_node.routing.patients import mixed_patients
+from dicom_node.routing.preference import Candidate
 from dicom_node.routing.priors import Current, PriorChoice, choose_priors
 from dicom_node.routing.rule_set import ReadyRule, RuleSet, Selection, ready
-from dicom_node.routing.view import StudyView
+from dicom_node.routing.view import SeriesView, StudyView
 from dicom_node.routing.wording import counted, listed
 
 _IN_FORCE = Standing(due=True)
@@ -67,8 +69,8 @@ def decide(
         followed: Rules whose `after` is met.
 
     Returns:
-        A trace for every rule, in their order; the decisions. A rule without model that follows a result decides with an empty
-        `model`: it only sends.
+        A trace for every rule, in their order; the decisions. A rule without model decides with an empty `model`: it only sends the
+        result that it follows, or forwards images.
     """
     rule_set, view = ready(rules), study if isinstance(study, StudyView) else StudyView(study)
     view.forget_answers()
@@ -170,8 +172,10 @@ def _decide(case: _Case, r: ReadyRule, found: Sequence[Selection], held_by: str 
         rule.priority,
         rule.shadow,
         replaces=rule.on_late is OnLate.REPLACE and standing.ran_on > 0,
+        forward_to=rule.forward_to,
+        forward=_forwarded(rule, case.view, found, choice) if rule.forward_to else (),
     )
-    return _Decided(RuleTrace(rule.name, Outcome.RUN, _run_text(rule, inputs, priors, standing), traces), decision)
+    return _Decided(RuleTrace(rule.name, Outcome.RUN, _run_text(decision, rule, priors, standing), traces), decision)
 
 
 def _stopped(rule: Rule, study: Study | StudyColumns, found: Sequence[Selection], held_by: str | None) -> tuple[Outcome, str] | None:
@@ -247,6 +251,16 @@ def _job_inputs(rule: Rule, study: Study | StudyColumns, choice: Choice, priors:
     return tuple(inputs)
 
 
+def _forwarded(rule: Rule, view: StudyView, found: Sequence[Selection], choice: Choice) -> tuple[JobInput, ...]:
+    """Name what is forwarded: whole series, those of named inputs, or else every one with an instance that meets the rule's conditions."""
+    series: Sequence[SeriesView]
+    if rule.inputs == (SINGLE_INPUT,):
+        series = [one for one, (instances, _) in zip(view.series, found, strict=True) if instances]
+    else:
+        series = [candidate.series for candidate in choice.chosen.values()]
+    return tuple(job_input(FORWARD, view.study.study_instance_uid, Candidate(one, one.everything)) for one in series)
+
+
 def _match_trace(view: StudyView, found: Sequence[Selection]) -> tuple[InputTrace, ...]:
     series = [series_trace(one, selection, "meets the rule's conditions") for one, selection in zip(view.series, found, strict=True)]
     return (InputTrace(MATCH, "", tuple(series)),)
@@ -266,13 +280,18 @@ def _unmet(conditions: Sequence[ConditionTrace]) -> list[str]:
     return [c.keyword for c in conditions if not c.matched_instances]
 
 
-def _run_text(rule: Rule, inputs: Sequence[JobInput], priors: _PriorAnswer, standing: Standing) -> str:
+def _run_text(decision: RouteDecision, rule: Rule, priors: _PriorAnswer, standing: Standing) -> str:
+    does = []
     if rule.model:
         single = len(rule.inputs) == 1
-        parts = [("" if single else f"{i.name} ") + counted(len(i.sop_instance_uids), "instance") for i in inputs]
-        text = f"runs {rule.model} on {listed(parts)}"
-    else:
-        text = f"sends the result of {rule.after.model if rule.after else 'no model'} to {listed(rule.send_to)}"
+        parts = [("" if single else f"{i.name} ") + counted(len(i.sop_instance_uids), "instance") for i in decision.inputs]
+        does.append(f"runs {rule.model} on {listed(parts)}")
+    elif rule.after is not None and rule.send_to:
+        does.append(f"sends the result of {rule.after.model} to {listed(rule.send_to)}")
+    if decision.forward:
+        images = counted(sum(len(series.sop_instance_uids) for series in decision.forward), "instance")
+        does.append(f"forwards {images} of {len(decision.forward)} series to {listed(rule.forward_to)}")
+    text = " and ".join(does)
     without = [name for name, found in priors.choices.items() if not found.inputs]
     if without:
         text += f", without {listed(without)}"

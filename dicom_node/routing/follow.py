@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_node.config.expressions import compile_after
+from dicom_node.domain.findings import NOT_ANALYSED
 from dicom_node.domain.routing import Outcome, RouteDecision, RuleTrace, Standing
 from dicom_node.domain.rules import OnLate, Rule
 from dicom_node.domain.studies import Study
@@ -43,6 +44,7 @@ class Following:
     decisions: tuple[RouteDecision, ...]
     sendings: tuple[Sending, ...]
     traces: tuple[RuleTrace, ...]
+    forwardings: tuple[RouteDecision, ...] = ()
 
 
 def followers(rules: Sequence[Rule], model: str) -> tuple[Rule, ...]:
@@ -53,8 +55,10 @@ def followers(rules: Sequence[Rule], model: str) -> tuple[Rule, ...]:
 def follow(rules: Sequence[Rule], run: FinishedRun, study: Study, ran_on: Mapping[str, int]) -> Following:
     """Decide on every rule that follows the model of a run.
 
-    A rule that runs a model becomes a job; one without a model sends the results of the run to its own destinations. The results of a
-    shadow run start shadow rules only, and a shadow rule sends nothing.
+    A run that analysed nothing is followed only by rules whose `after.when` reads `result.outcome`.
+
+    A rule that runs a model becomes a job; one without a model sends the results of the run to its own destinations, forwards the
+    received images, or both. The results of a shadow run start shadow rules only, and a shadow rule sends nothing.
 
     Args:
         rules: All rules.
@@ -62,15 +66,17 @@ def follow(rules: Sequence[Rule], run: FinishedRun, study: Study, ran_on: Mappin
         study: The revision that it ran on.
         ran_on: For each rule the last earlier revision of the study that it ran on; absent: none.
     """
-    decisions, sendings, traces = [], [], []
+    decisions, sendings, traces, forwardings = [], [], [], []
     for rule in followers(rules, run.model):
         trace, decision = _asked(rule, run, study, ran_on.get(rule.name, 0))
         traces.append(trace)
         if decision is not None and rule.model:
             decisions.append(decision)
-        elif decision is not None:
+        elif decision is not None and rule.send_to:
             sendings.append(Sending(rule.name, rule.send_to))
-    return Following(tuple(decisions), tuple(sendings), tuple(traces))
+        if decision is not None and rule.forward_to:
+            forwardings.append(decision)
+    return Following(tuple(decisions), tuple(sendings), tuple(traces), tuple(forwardings))
 
 
 def _asked(rule: Rule, run: FinishedRun, study: Study, ran_on: int) -> tuple[RuleTrace, RouteDecision | None]:
@@ -84,8 +90,11 @@ def _asked(rule: Rule, run: FinishedRun, study: Study, ran_on: int) -> tuple[Rul
 
 def _refusal(rule: Rule, run: FinishedRun, ran_on: int) -> RuleTrace | None:
     """Say what keeps a rule from following, whatever the study is; None if nothing does."""
-    if rule.after is not None and rule.after.when:
-        met, why = compile_after(rule.after.when).holds(run.findings)
+    when = compile_after(rule.after.when) if rule.after is not None and rule.after.when else None
+    if run.findings.get("outcome") == NOT_ANALYSED and not (when and when.asks_outcome):
+        return RuleTrace(rule.name, Outcome.NO_MATCH, f"job {run.job_id} analysed nothing, and `after.when` does not ask for that", ())
+    if when is not None:
+        met, why = when.holds(run.findings)
         if not met:
             return RuleTrace(rule.name, Outcome.NO_MATCH, f"the result of job {run.job_id} did not meet `after.when`: {why}", ())
     if run.shadow and not rule.shadow:

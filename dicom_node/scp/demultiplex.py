@@ -16,8 +16,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from dicom_node.scp.command_set import C_STORE_RQ, StoreRequest, command_field, has_data_set, read_command_set, store_request
-from dicom_node.scp.pdata import P_DATA_TF, PDU_HEADER_BYTES, Fragment, MalformedPduError, PDataReader
+from dicom_node.ops.command_set import command_field, has_data_set, read_command_set
+from dicom_node.ops.pdata import P_DATA_TF, PDU_HEADER_BYTES, Fragment, MalformedPduError, PDataReader
+from dicom_node.scp.command_set import C_STORE_RQ, StoreRequest, store_request
 
 LONGEST_CONTROL_PDU: Final = 1 << 16
 LONGEST_COMMAND: Final = 1 << 16

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dicom_node import __version__
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
+from dicom_node.domain.instances import InstanceKind as InstanceKind  # noqa: PLC0414 - of what the door takes
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import DataSetMismatchError, InstanceTooLargeError, UnparsableDataSetError
 from dicom_node.scp.header_scan import IDENTIFYING, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, HeaderScan
@@ -28,14 +29,6 @@ _IMPLEMENTATION_CLASS_UID = "2.25.95683761233490493441215856519069836579"
 _IMPLEMENTATION_VERSION = f"DICOM_NODE_{__version__.split('+')[0]}"[:16]
 _LOOK_AT_SPACE_EVERY = 16 << 20
 _NAMES = {0x00080016: "SOP Class UID", 0x00080018: "SOP Instance UID", 0x0020000D: "Study Instance UID", 0x0020000E: "Series Instance UID"}
-
-
-class InstanceKind(NamedTuple):
-    """What is announced before the data set comes; for C-STORE, the command's Affected SOP Class and Instance UID."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
 
 
 class BegunInstance(NamedTuple):

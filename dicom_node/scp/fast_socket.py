@@ -24,11 +24,11 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_node.ops.checkpoint import Checkpoint
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.ops.pdata import MalformedPduError
 from dicom_node.ops.tls import hang_up, peer_certificate
 from dicom_node.scp.haste import Haste
 from dicom_node.scp.inflow import Inflow
 from dicom_node.scp.outgoing import OutgoingMessages
-from dicom_node.scp.pdata import MalformedPduError
 from dicom_node.scp.rate import RateLimit
 from dicom_node.scp.store_service import StoreService
 

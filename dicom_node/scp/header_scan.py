@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
+from dicom_node.ops.file_meta import DEFLATED
+
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
 STUDY_INSTANCE_UID: Final = 0x0020000D
@@ -39,7 +41,6 @@ _MOST_INFLATED_BYTES = 1 << 26
 """A deflated data set of a few megabytes can inflate to gigabytes; none has its identifying UIDs behind 64 MiB."""
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
 
 class HeaderScan:

@@ -5,8 +5,8 @@ Source: PS3.8 annex E: fragments of messages on one association are not interlea
 
 from __future__ import annotations
 
-from dicom_node.scp.command_set import has_data_set, read_command_set
-from dicom_node.scp.pdata import P_DATA_TF, Fragment, PDataReader
+from dicom_node.ops.command_set import has_data_set, read_command_set
+from dicom_node.ops.pdata import P_DATA_TF, Fragment, PDataReader
 
 
 class OutgoingMessages:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dicom_node.errors import SopClassError, StudyUrlError
+from dicom_node.ops.file_meta import FileMeta
 from dicom_node.scp.door import InstanceKind, check_identity
-from dicom_node.scp.file_meta import FileMeta
 from dicom_node.scp.header_scan import STUDY_INSTANCE_UID, HeaderScan
 
 MEDIA_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"

@@ -15,14 +15,15 @@ from typing import Final, NamedTuple, cast
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import OutOfResourcesError, StorageError
+from dicom_node.ops.file_meta import DEFLATED
+from dicom_node.ops.pdata import Fragment
 from dicom_node.scp.accelerator import accelerator
 from dicom_node.scp.command_set import StoreRequest
 from dicom_node.scp.demultiplex import Demultiplexer
 from dicom_node.scp.door import BegunInstance, InstanceKind, meta_around_instance
 from dicom_node.scp.haste import Haste
-from dicom_node.scp.header_scan import DEFLATED, EXPLICIT_BIG_ENDIAN, IDENTIFYING, IMPLICIT_LITTLE_ENDIAN
+from dicom_node.scp.header_scan import EXPLICIT_BIG_ENDIAN, IDENTIFYING, IMPLICIT_LITTLE_ENDIAN
 from dicom_node.scp.metrics import of_peer
-from dicom_node.scp.pdata import Fragment
 from dicom_node.scp.store_service import StoreService
 from dicom_node.storage.commit import GroupSync
 from dicom_node.storage.instance_writer import BegunFile, storage_error

@@ -50,7 +50,7 @@ _NAMES = {
     ObjectKind.RTSTRUCT: "contours",
 }
 _WITHOUT_BODY_PART = (ObjectKind.SR, ObjectKind.KO, ObjectKind.DOC)
-_WITH_LATERALITY = (ObjectKind.SC, ObjectKind.PM, ObjectKind.PR)
+_WITH_LATERALITY = (ObjectKind.SC, ObjectKind.PR)
 _WITHOUT_CONTENT_DATE = (ObjectKind.PR, ObjectKind.RTSTRUCT)
 _IHE_PROCESSING_ALGORITHM = ("1630", "99IHE", "Processing Algorithm")
 
@@ -132,7 +132,7 @@ def _write_body_part(results: ResultSet, kind: ObjectKind, data_set: pydicom.Dat
         data_set.BodyPartExamined = headers[0].BodyPartExamined
     sides = {str(h.get("Laterality") or h.get("ImageLaterality") or "") for h in headers}
     side = sides.pop() if len(sides) == 1 else ""
-    if side in ("R", "L"):
+    if side in ("R", "L") and kind is not ObjectKind.PM:  # whose frames say it themselves
         data_set.Laterality = side
     elif not data_set.get("BodyPartExamined") and kind in _WITH_LATERALITY:
         data_set.Laterality = ""

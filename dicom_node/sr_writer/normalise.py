@@ -33,7 +33,8 @@ _EMPTY_IF_ABSENT = (
 _BULK = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "OverlayData", "IconImageSequence")
 _SEXES = ("M", "F", "O", "")
 _CHARACTER_SETS = (LATIN_1, UTF8)
-_TEXTS = ("PatientName", "PatientID", "ReferringPhysicianName", "StudyDescription", "AccessionNumber", "StudyID")
+_TEXTS = ("PatientName", "PatientID", "IssuerOfPatientID", "ReferringPhysicianName", "StudyDescription", "AccessionNumber", "StudyID")
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _LONGEST = {"StudyDescription": 64, "BodyPartExamined": 16, "Manufacturer": 64, "ManufacturerModelName": 64}
 _IDENTITY = {"PatientID": 64, "AccessionNumber": 16, "StudyID": 16, "IssuerOfPatientID": 64}
 _FORMS = {"PatientAge": r"\d{3}[DWMY]", "PatientWeight": r"[+-]?\d+(\.\d+)?", "PatientSize": r"[+-]?\d+(\.\d+)?"}
@@ -86,6 +87,7 @@ def normalised_headers(source: Sequence[pydicom.Dataset], slice_spacing_mm: floa
         _replace(header, replaced)
         if slice_spacing_mm and not header.get("SliceThickness"):
             header.SliceThickness = round(slice_spacing_mm, 4)
+            _fill_thickness(header)
         data_sets.append(header)
     return NormalisedHeaders(tuple(data_sets), repertoire, tuple(replaced), tuple(kept))
 
@@ -102,6 +104,18 @@ def _copied(data_set: pydicom.Dataset) -> pydicom.Dataset:
     return header
 
 
+def _fill_thickness(header: pydicom.Dataset) -> None:
+    """Give the Pixel Measures of a multi-frame header the Slice Thickness that they lack."""
+    for keyword in _GROUPS:
+        if any(
+            "SliceThickness" not in measures for group in header.get(keyword) or [] for measures in group.get("PixelMeasuresSequence") or []
+        ):
+            header[keyword] = copy.deepcopy(header[keyword])
+            for group in header[keyword].value:
+                for measures in group.get("PixelMeasuresSequence") or []:
+                    measures.SliceThickness = measures.get("SliceThickness") or header.SliceThickness
+
+
 def _faults(first: pydicom.Dataset, repertoire: Repertoire) -> tuple[list[str], list[str]]:
     """Say which elements cannot be copied as they are: those to replace, and those to keep all the same."""
     replaced = [] if repertoire.valid else ["SpecificCharacterSet"]
@@ -115,6 +129,8 @@ def _faults(first: pydicom.Dataset, repertoire: Repertoire) -> tuple[list[str], 
     kept += [k for k, form in _DATES.items() if k in first and not re.fullmatch(form, _text(first, k))]
     if any(len(group.split("^")) > 5 for group in _text(first, "PatientName").split("=")):
         kept.append("PatientName")
+    if not first.get("SpecificCharacterSet"):
+        kept += [k for k in _TEXTS if re.search(r"[\x80-\x9f]", _latin_1(first, k))]  # of a set that nobody declared, and not Latin-1
     kept += [k for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID") if not UID(_text(first, k)).is_valid]
     return replaced, kept
 
@@ -139,13 +155,17 @@ def _text(data_set: pydicom.Dataset, keyword: str) -> str:
     try:
         return str(data_set.get(keyword) or "").strip(" \0")
     except (ValueError, TypeError):
-        item = data_set.get_item(keyword)
-        return "" if item is None else _raw(item).decode("latin-1").strip(" \0")
+        return _latin_1(data_set, keyword).strip(" \0")
 
 
 def _is_ascii(data_set: pydicom.Dataset) -> bool:
     names = [data_set.get_item(keyword) for keyword in _TEXTS if keyword in data_set]
     return all(_raw(item).isascii() for item in names if item is not None)
+
+
+def _latin_1(data_set: pydicom.Dataset, keyword: str) -> str:
+    item = data_set.get_item(keyword)
+    return "" if item is None else _raw(item).decode("latin-1")
 
 
 def _raw(item: pydicom.DataElement | pydicom.dataelem.RawDataElement) -> bytes:

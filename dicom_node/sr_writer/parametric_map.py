@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import highdicom
 import numpy as np
+import pydicom
 from highdicom import pm
 
 from dicom_node.domain.equipment import NODE_MANUFACTURER, NODE_MODEL_NAME
-from dicom_node.domain.results import ParametricMap
+from dicom_node.domain.results import Code, ParametricMap
 from dicom_node.sr_writer.finish import concept, equipment
 from dicom_node.sr_writer.grid import grid_of
 from dicom_node.sr_writer.result_set import ResultSet
 
 SERIES_NUMBER = 9950
+_BODY = Code("123037004", "SCT", "Body structure")
+_SIDES = ("R", "L")
 
 
 def build_parametric_map(results: ResultSet, shown: ParametricMap, number: int) -> highdicom.pm.ParametricMap:
@@ -39,7 +42,7 @@ def build_parametric_map(results: ResultSet, shown: ParametricMap, number: int) 
         intercept=0.0,
         quantity_definition=concept(shown.quantity),
     )
-    return pm.ParametricMap(
+    made = pm.ParametricMap(
         source_images=list(grid.headers),
         pixel_array=grid.arranged(shown.values.astype(np.float32)),
         series_instance_uid=request.uid("series", "PM", shown.id),
@@ -57,6 +60,31 @@ def build_parametric_map(results: ResultSet, shown: ParametricMap, number: int) 
         content_description=shown.label[:64],
         contributing_equipment=[equipment(request)],
     )
+    made.ContentCreatorName = ""
+    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy(results)]
+    _ascend(made)
+    return made
+
+
+def _ascend(made: highdicom.pm.ParametricMap) -> None:
+    """Order the frames along their normal: dcmqi 1.5.7, and so 3D Slicer, stacks them as they come, whatever their positions."""
+    frames = list(made.PerFrameFunctionalGroupsSequence)
+    orientation = np.array(made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    normal = np.cross(orientation[:3], orientation[3:])
+    offsets_mm = [float(np.dot(normal, np.array(f.PlanePositionSequence[0].ImagePositionPatient, float))) for f in frames]
+    order = np.argsort(offsets_mm, kind="stable")
+    if np.any(np.diff(order) < 0):
+        planes = np.frombuffer(made.FloatPixelData, np.float32).reshape(len(frames), -1)
+        made.FloatPixelData = planes[order].tobytes()
+        made.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
+
+
+def _anatomy(results: ResultSet) -> pydicom.Dataset:
+    """Say which part of the body the map shows; dcmqi 1.5.7 crashes on a map without it. Source: PS3.3 C.7.6.16.2.8."""
+    item, side = pydicom.Dataset(), str(results.source.headers[0].get("Laterality") or "")
+    item.FrameLaterality = side if side in _SIDES else "U"
+    item.AnatomicRegionSequence = [concept(results.request.result.finding_site or _BODY)]
+    return item
 
 
 def _window(low: float, high: float) -> highdicom.VOILUTTransformation:

@@ -12,6 +12,7 @@ from dicom_node.domain.equipment import NODE_MANUFACTURER
 from dicom_node.domain.results import Predecessor
 from dicom_node.sr_writer.finish import concept, equipment
 from dicom_node.sr_writer.form import SrClass
+from dicom_node.sr_writer.illustrations import illustrate
 from dicom_node.sr_writer.library import image_library
 from dicom_node.sr_writer.lines import LineKind, plain, report_lines
 from dicom_node.sr_writer.report_groups import GroupWriter, image_item
@@ -81,6 +82,7 @@ def _measurement_tree(results: ResultSet, made: list[pydicom.Dataset]) -> pydico
     groups = [writer.write(group) for group in content.groups]
     for sentence in content.sentences:
         groups[0][0].ContentSequence.append(sr.TextContentItem(_COMMENT, sentence.text, _CONTAINS))
+    illustrate(results, content.groups, groups)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer(results)),
         procedure_reported=concept(content.procedure),

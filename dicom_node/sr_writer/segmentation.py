@@ -79,7 +79,7 @@ def _description(results: ResultSet, number: int, segment: Segment) -> SegmentDe
         name=model.title,
         version=model.version,
         family=codes.DCM.ArtificialIntelligence,
-        parameters=dict(p.split("=", 1) for p in request.result.parameters) or None,
+        parameters=dict(p.partition("=")[::2] for p in request.result.parameters) or None,  # a step without any is a name alone
     )
     return SegmentDescription(
         segment_number=number,

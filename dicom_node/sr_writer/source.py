@@ -110,9 +110,12 @@ def source_of(request: BuildRequest) -> Source:
     """Bring headers and images of a request together.
 
     Raises:
-        ResultError: the images name an instance that is not among the source, or a mask has another size than they.
+        ResultError: the images name an instance that is not among the source, a mask has another size than they, or the slices of a volume
+            belong to several series.
     """
     volume = request.images if isinstance(request.images, Volume) else None
+    if volume is not None and len(series := {str(d.get("SeriesInstanceUID")) for d in request.source}) > 1:
+        raise ResultError(f"the slices of one volume belong to {len(series)} series")
     normalised = normalised_headers(request.source, volume.spacing_mm[0] if volume else 0.0)
     headers = {str(h.SOPInstanceUID): h for h in normalised.data_sets}
     frames = _slices(volume, headers) if volume else _frames(request, headers)

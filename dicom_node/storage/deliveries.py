@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, literal, or_
+from sqlalchemy import ColumnElement, and_, literal, or_
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import Select
 
@@ -120,6 +120,13 @@ def some(session: Session, *conditions: ColumnElement[bool] | bool) -> list[Deli
     """List the deliveries that meet conditions on their row, by destination and study."""
     order = col(DeliveryRow.destination), col(JobRow.study_instance_uid), col(DeliveryRow.id)
     return [_delivery(*found) for found in session.exec(_with_result().where(*conditions).order_by(*order))]
+
+
+def is_any_pending(session: Session, job_id: int) -> bool:
+    """Say whether a job has to wait for a delivery: one is owed or held, or its commitment is required and not there."""
+    required = and_(col(DeliveryRow.state) == DeliveryState.SENT, col(DeliveryRow.commit_policy) == CommitPolicy.REQUIRE)
+    pending = or_(col(DeliveryRow.state).in_((DeliveryState.OWED, DeliveryState.HELD)), required)
+    return session.exec(select(DeliveryRow.id).where(DeliveryRow.job_id == job_id, pending).limit(1)).first() is not None
 
 
 def next_owed_at(session: Session) -> dict[str, datetime]:

@@ -22,12 +22,14 @@ class Applied:
 
     Attributes:
         jobs: Whose deliveries it was about.
+        destinations: Whose report it was.
         committed: How many are kept.
         again: How many are sent once more.
         refused: How many the destination did not keep the second time either.
     """
 
     jobs: frozenset[int]
+    destinations: frozenset[str]
     committed: int
     again: int
     refused: int
@@ -74,6 +76,17 @@ def record_not_asked(session: Session, delivery_ids: Sequence[int], reason: str,
             change(session, row, DeliveryState.SENT, row.reason, now)
 
 
+def record_interrupted(session: Session, transaction_uid: str, now: datetime) -> int:
+    """Have asked again what the sender was asking for when it ended, as nobody knows whether it did; returns how many deliveries."""
+    statement = select(DeliveryRow).where(DeliveryRow.transaction_uid == transaction_uid, DeliveryRow.state == DeliveryState.SENT)
+    rows = session.exec(statement).all()
+    for row in rows:
+        row.transaction_uid = row.commit_asked_at = None
+        row.next_attempt_at = now
+        change(session, row, DeliveryState.SENT, "the sender ended while it asked for commitment: asked again", now)
+    return len(rows)
+
+
 def apply(session: Session, report: CommitmentReport, by: str, now: datetime) -> Applied:
     """Write what a destination reported.
 
@@ -103,7 +116,7 @@ def apply(session: Session, report: CommitmentReport, by: str, now: datetime) ->
             reason = "the commitment report does not name the object"
             session.add(DeliveryEventRow(delivery_id=row.id or 0, at=now, from_state=row.state, to_state=row.state, reason=reason))
             row.reason = reason
-    return Applied(frozenset(row.job_id for row in rows), committed, again, refused)
+    return Applied(frozenset(row.job_id for row in rows), frozenset(row.destination for row in rows), committed, again, refused)
 
 
 def _not_kept(session: Session, row: DeliveryRow, words: str, now: datetime) -> bool:

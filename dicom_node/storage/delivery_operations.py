@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
 from dicom_node.storage.deliveries import ACCEPTED, change, results_of
-from dicom_node.storage.tables import DeliveryRow, ResultRow
+from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 
 
 def unaccepted(session: Session, job_id: int, destination: str = "") -> Sequence[DeliveryRow]:
@@ -62,9 +62,31 @@ def not_owed_to(session: Session, job_id: int, destination: str) -> list[StoredR
     return [r for r in results_of(session, job_id) if r.sop_instance_uid not in known]
 
 
+def readdress(session: Session, delivery_id: int, destination: str, now: datetime) -> None:
+    """Owe an object to the peer that it returns to; one that this peer was owed before, asked for twice, is owed once."""
+    row = session.get_one(DeliveryRow, delivery_id)
+    twin = select(DeliveryRow.id).where(DeliveryRow.result_id == row.result_id, DeliveryRow.destination == destination)
+    if session.exec(twin).first() is not None:
+        for event in session.exec(select(DeliveryEventRow).where(DeliveryEventRow.delivery_id == delivery_id)):
+            session.delete(event)
+        session.flush()
+        session.delete(row)
+        return
+    change(session, row, DeliveryState.OWED, f"{row.destination} is {destination}", now)
+    row.destination = destination
+
+
+def refuse(session: Session, delivery_id: int, reason: str, now: datetime) -> None:
+    """Give up what cannot even be tried."""
+    row = session.get_one(DeliveryRow, delivery_id)
+    change(session, row, DeliveryState.REFUSED, reason, now)
+    row.status, row.reason, row.comment = None, reason, ""
+
+
 def put_in_place(session: Session, delivery: Delivery, stand_in: StoredResult, went_as: str, now: datetime) -> None:
     """Owe another object of the same job in place of one that the destination does not take."""
     row = session.get_one(DeliveryRow, delivery.id)
-    result = session.exec(select(ResultRow).where(ResultRow.sop_instance_uid == stand_in.sop_instance_uid)).one()
+    chosen = select(ResultRow).where(ResultRow.job_id == delivery.job_id, ResultRow.sop_instance_uid == stand_in.sop_instance_uid)
+    result = session.exec(chosen).one()
     row.result_id, row.went_as, row.next_attempt_at = result.id or 0, went_as, now
     change(session, row, DeliveryState.OWED, f"{delivery.result.kind} {delivery.result.number} is not taken: {went_as} goes instead", now)

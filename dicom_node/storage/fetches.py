@@ -16,6 +16,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.fetches import Expected, Fetch, FetchEvent, FetchKind, FetchState
+from dicom_node.domain.jobs import IMAGE
 from dicom_node.domain.patients import first_value
 from dicom_node.domain.routing import PriorSearch
 from dicom_node.domain.rules import OnMissing, Prior
@@ -125,7 +126,9 @@ def instances_here(session: Session, study_instance_uid: str) -> set[str]:
 def results_made(session: Session, study_instance_uid: str) -> bool:
     """Say whether the node made results for a study, which may lie in an archive by now."""
     statement = (
-        select(ResultRow.id).join(JobRow, col(JobRow.id) == col(ResultRow.job_id)).where(JobRow.study_instance_uid == study_instance_uid)
+        select(ResultRow.id)
+        .join(JobRow, col(JobRow.id) == col(ResultRow.job_id))
+        .where(JobRow.study_instance_uid == study_instance_uid, ResultRow.kind != IMAGE)
     )
     return session.exec(statement.limit(1)).first() is not None
 
@@ -135,7 +138,8 @@ def own_results(session: Session, sop_instance_uids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(sop_instance_uids), _MOST_PARAMETERS):
         some = sop_instance_uids[start : start + _MOST_PARAMETERS]
-        found.update(session.exec(select(ResultRow.sop_instance_uid).where(col(ResultRow.sop_instance_uid).in_(some))))
+        made = select(ResultRow.sop_instance_uid).where(col(ResultRow.sop_instance_uid).in_(some), ResultRow.kind != IMAGE)
+        found.update(session.exec(made))
         arrived = select(InstanceRow.sop_instance_uid).where(col(InstanceRow.sop_instance_uid).in_(some), col(InstanceRow.own_result))
         found.update(session.exec(arrived))
     return found

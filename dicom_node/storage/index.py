@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, func, select
 
 from dicom_node.domain.instances import ReceivedInstance
+from dicom_node.domain.jobs import IMAGE
 from dicom_node.domain.patients import PatientKey
 from dicom_node.domain.studies import ClosedBecause, Series, Study, StudyInstance, StudyState
 from dicom_node.storage import fetched_studies, study_headers
@@ -260,7 +261,8 @@ def _open(session: Session, study: StudyRow, at: datetime) -> None:
 
 
 def _is_recorded_result(session: Session, sop_instance_uid: str) -> bool:
-    return bool(session.exec(select(func.count()).select_from(ResultRow).where(ResultRow.sop_instance_uid == sop_instance_uid)).one())
+    recorded = select(ResultRow.id).where(ResultRow.sop_instance_uid == sop_instance_uid, ResultRow.kind != IMAGE)
+    return session.exec(recorded.limit(1)).first() is not None
 
 
 def _attributes(stored: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
-from dicom_node.domain.jobs import NOT_ANALYSED, DeliveryState, JobState
+from dicom_node.domain.jobs import FORWARD, NOT_ANALYSED, DeliveryState, JobState
 from dicom_node.domain.notice_facts import DigestFacts, FailedDeliveries, Identifiers, JobFacts, Measured, RuleCounts, without_uids
 from dicom_node.domain.notices import NoticeState
 from dicom_node.domain.patients import first_value
@@ -56,7 +56,7 @@ def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = F
         study=_reference(session, row.study_instance_uid),
         revision=row.revision,
         state=row.state,
-        outcome="failed" if failed else "not-analysed" if not_analysed else "analysed",
+        outcome=_outcome(row, failed=failed, not_analysed=not_analysed),
         reason=without_uids(row.reason) if failed else "" if not_analysed else without_uids(run_reason),
         attempt=row.attempt,
         images=sum(len(i["sop_instance_uids"]) for i in row.inputs),
@@ -73,7 +73,7 @@ def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = F
 def identifiers(session: Session, job_id: int) -> Identifiers | None:
     """Read whose study a job was about and what was found; None if the job or its images are gone. Patient data."""
     row = session.get(JobRow, job_id)
-    if row is None:
+    if row is None or not row.inputs:
         return None
     uid = row.inputs[0]["series_instance_uid"]
     header = session.exec(
@@ -144,6 +144,12 @@ def arrivals_after(session: Session, position: int) -> tuple[dict[str, datetime]
     )
     rows = session.exec(statement).all()
     return {title: at for title, at, _ in rows}, max((last or 0 for *_, last in rows), default=position)
+
+
+def _outcome(row: JobRow, *, failed: bool, not_analysed: bool) -> str:
+    if row.model_digest == FORWARD:
+        return "forwarded"
+    return "failed" if failed else "not-analysed" if not_analysed else "analysed"
 
 
 def _run_reason(session: Session, row: JobRow) -> str:

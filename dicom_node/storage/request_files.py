@@ -13,6 +13,7 @@ from dicom_node.domain.commitments import CommitmentRequest, CommitmentResult, F
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.domain.reports import CommitmentReport
 from dicom_node.errors import DamagedFileError
+from dicom_node.storage.files import write_durably
 from dicom_node.storage.report_files import ReportFiles
 from dicom_node.storage.spool import Spool
 
@@ -42,13 +43,15 @@ class RequestFolders:
 class AnswerFolder:
     """Reports about commitments that this node asked for, from the receivers that take them to the sender that asked.
 
-    A receiver takes only what is in `asked/`, by Transaction UID.
+    A receiver takes only what is in `asked/`, by Transaction UID. What is in `asking/` as well is being asked for, or was when the
+    sender ended.
     """
 
     def __init__(self, folder: Path) -> None:
         """Name the folders; `prepare` creates them."""
         self.reports = Spool(folder)
         self._asked = folder / "asked"
+        self._asking = folder / "asking"
 
     def prepare(self) -> None:
         """Create the folders.
@@ -57,11 +60,29 @@ class AnswerFolder:
             StorageError: data_dir is not writable.
         """
         self.reports.prepare()
-        self._asked.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self._asked, self._asking):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def expect(self, transaction_uid: str) -> None:
-        """Let receivers take the report of a transaction; before it is asked for."""
-        (self._asked / transaction_uid).touch(mode=0o600)
+        """Let receivers take the report of a transaction, and note durably that it is being asked for; before it is.
+
+        Raises:
+            StorageError: disk full or broken.
+        """
+        for folder in (self._asking, self._asked):
+            write_durably(folder / transaction_uid, (), partial=folder / f".{transaction_uid}")
+
+    def note_asked(self, transaction_uid: str) -> None:
+        """Note that a transaction was asked for: the destination has answered."""
+        (self._asking / transaction_uid).unlink(missing_ok=True)
+
+    def being_asked(self) -> list[str]:
+        """List the transactions of which nobody noted that they were asked for."""
+        return sorted(path.name for path in self._asking.iterdir() if not path.name.startswith("."))
+
+    def is_being_asked(self, transaction_uid: str) -> bool:
+        """Say whether nobody noted yet that a transaction was asked for."""
+        return (self._asking / transaction_uid).exists()
 
     def expects(self, transaction_uid: str) -> bool:
         """Say whether this node asked for a transaction and has no report yet."""
@@ -69,7 +90,8 @@ class AnswerFolder:
 
     def forget(self, transaction_uid: str) -> None:
         """Take no report of a transaction any more."""
-        (self._asked / transaction_uid).unlink(missing_ok=True)
+        for folder in (self._asked, self._asking):
+            (folder / transaction_uid).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,17 +245,23 @@ class QueueTurnRow(SQLModel, table=True):
 
 
 class ResultRow(SQLModel, table=True):
-    """A result object on disk; `variant` tells apart what destinations of different profiles get of the same kind and number."""
+    """A result object on disk, or a received image that a job forwards.
+
+    `variant` tells apart what destinations of different profiles get of the same kind and number.
+    """
 
     __tablename__ = "result"
-    __table_args__ = (UniqueConstraint("job_id", "kind", "number", "variant", name="result_once"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "kind", "number", "variant", name="result_once"),
+        UniqueConstraint("job_id", "sop_instance_uid", name="result_object_once"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     job_id: int = Field(foreign_key="job.id")
     kind: str
     number: int
     sop_class_uid: str
-    sop_instance_uid: str = Field(unique=True)
+    sop_instance_uid: str = Field(index=True)
     series_instance_uid: str
     path: str
     variant: str = ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,15 @@ from tests.acceptance.daemon import Daemon
 from tests.acceptance.orthanc import Orthanc
 from tests.conftest import ROOT
 from tests.phantoms import chest_series, write
+from tests.unit.inference.steps.bundles import LUNG, ONE, write_bundle
+from tests.unit.inference.steps.networks import identity, mean_intensity
 
 HIDDEN = (
     "torch", "onnxscript", "onnxconverter_common", "openvino", "tritonclient", "gevent", "geventhttpclient", "tensorrt", "tensorrt_rtx",
     "tensorrt_bindings", "pycuda", "pynvml", "monai", "psycopg", "fsspec", "s3fs", "ray", "atheris",
 )  # fmt: skip
 HOOK = f"""
-import importlib.metadata, sys
+import importlib.metadata, importlib.util, sys
 
 HIDDEN = {set(HIDDEN)!r}
 
@@ -37,6 +41,8 @@ def visible(name):
     return version(name)
 
 importlib.metadata.version = visible
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name.partition(".")[0] in HIDDEN else find_spec(name, package)
 """
 EVERY_MODULE = """
 import importlib, pkgutil, sys
@@ -65,6 +71,46 @@ print("loaded:", loaded)
 """
 
 
+MESSAGES = """
+import sys
+from pathlib import Path
+from dicom_node.errors import DicomNodeError
+from dicom_node.inference.backends import Network, NetworkFormat, RemoteModel, SessionOptions, open_session
+from dicom_node.inference.engines.device_memory import DeviceMemory
+from dicom_node.inference.engines.tensorrt_library import load_tensorrt
+from dicom_node.inference.importing.torch_program import convert
+from dicom_node.inference.programs.monai_runtime import MonaiRuntime
+from dicom_node.inference.weights.conversion import torch_is_missing, torch_is_there
+
+network = Path(sys.argv[1])
+options = SessionOptions(trusted=True, remote=RemoteModel("127.0.0.1:1", "x"))
+
+def missing_torch():
+    if not torch_is_there():
+        raise torch_is_missing()
+
+def session(backend, form):
+    return lambda: open_session(backend, "fp32", Network(network, NetworkFormat(form)), options).activate()
+
+wanted = {
+    "torch": session("torch", "torchscript"), "torch of a .pt2": session("torch", "pt2"), "openvino": session("openvino", "onnx"),
+    "triton": session("triton", "onnx"), "tensorrt": load_tensorrt, "pycuda": lambda: DeviceMemory(0),
+    "monai": lambda: MonaiRuntime(network.parent), "import of a torch file": lambda: convert(network, network, (1,)),
+    "conversion of weights": missing_torch,
+}
+for name, ask in wanted.items():
+    try:
+        ask()
+        print(f"{name} | nothing was missed |")
+    except DicomNodeError as error:
+        print(f"{name} | {error} | {error.hint}")
+"""
+EXTRAS_BY_NAME = {
+    "torch": "`torch`", "torch of a .pt2": "`torch`", "openvino": "`openvino`", "triton": "`triton`", "tensorrt": "`gpu` or `rtx`",
+    "pycuda": "`gpu`", "monai": "`monai`", "import of a torch file": "`torch`", "conversion of weights": "`torch`",
+}  # fmt: skip
+
+
 @pytest.fixture
 def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hook").mkdir()
@@ -91,6 +137,38 @@ def test_core_imports_and_says_which_engines_are_missing(hidden: None) -> None:
         "EngineUnavailableError tensorrt",
     ]
     assert lines[9] == "loaded: []"
+
+
+def test_whatever_needs_an_extra_says_which_one_to_install(hidden: None, tmp_path: Path) -> None:
+    network = tmp_path / "network.onnx"
+    network.write_bytes(identity())
+    done = subprocess.run([sys.executable, "-c", MESSAGES, network], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = {name: (words, hint) for name, words, hint in (line.split(" | ") for line in done.stdout.splitlines())}
+    assert said.keys() == EXTRAS_BY_NAME.keys()
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, extra in EXTRAS_BY_NAME.items():
+        words, hint = said[name]
+        assert f"Install the extra {extra}" in hint, (name, words, hint)
+        assert {e.strip("`") for e in extra.split(" or ")} <= known.keys()
+
+
+def test_models_that_name_engines_of_extras_say_which_are_missing_and_run_on_the_reference(hidden: None, tmp_path: Path) -> None:
+    level = {"id": "level", "label": "Level", "concept": LUNG, "unit": ONE, "of": "level"}
+    triton = {"url": "127.0.0.1:1", "model": "m", "version": "1"}
+    engines = {"backends": ["tensorrt", "openvino", "triton", "onnxruntime"], "triton": triton}
+    sections = {"name": "level", "steps": {"infer": "whole"}, "outputs": {"measurements": [level]}, "engines": engines}
+    write_bundle(tmp_path / "models" / "level", mean_intensity(), sections)
+    (tmp_path / "rules.yaml").write_text("rules: []\n")
+    (tmp_path / "node.yaml").write_text(f"ae_title: AINODE\ndata_dir: data\ndatabase: sqlite:///{tmp_path}/node.db\nmodels_dir: models\n")
+    command = [sys.executable, "-m", "dicom_node", "models", "engines", "level", "--json", "--config", str(tmp_path / "node.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reasons = {engine["backend"]: (engine["state"], engine["reason"]) for engine in json.loads(done.stdout)["engines"]}
+    assert reasons["openvino"] == ("unavailable", "the package openvino is not installed (extra `openvino`)")
+    assert reasons["triton"] == ("unavailable", "the package tritonclient is not installed (extra `triton`)")
+    assert reasons["tensorrt"][0] == "unavailable"
+    assert json.loads(done.stdout)["serves"]["backend"] == "onnxruntime"
 
 
 def test_node_analyses_a_study_without_the_extras(hidden: None, tmp_path: Path) -> None:

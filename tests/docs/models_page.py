@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from dicom_node.inference.bundle.about_schema import Clearance, Contact, Facts
 from dicom_node.inference.bundle.codes_schema import CodeEntry
-from dicom_node.inference.bundle.engines_schema import EnginesSection, ResourcesSection, ToleranceSection
+from dicom_node.inference.bundle.engines_schema import EnginesSection, ResourcesSection, ToleranceSection, TritonSection
 from dicom_node.inference.bundle.inputs_schema import InputSlot, NetworkSection
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.bundle.outputs_schema import (
@@ -40,8 +40,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     section.__name__: section
     for section in (
         Manifest, Clearance, Contact, Facts, IntendedUse, Protocol, Geometry, InputSlot, NetworkSection, OutputsSection, SegmentEntry,
-        MeasurementEntry, FindingEntry, EvaluationEntry, MapEntry, CodeEntry, EnginesSection, ToleranceSection, ResourcesSection, Case,
-        Recipe, Expectation, ExpectedNumber, ExpectedSegment, ExpectedFinding,
+        MeasurementEntry, FindingEntry, EvaluationEntry, MapEntry, CodeEntry, EnginesSection, TritonSection, ToleranceSection,
+        ResourcesSection, Case, Recipe, Expectation, ExpectedNumber, ExpectedSegment, ExpectedFinding,
     )
 }  # fmt: skip
 

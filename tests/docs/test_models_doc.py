@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from dicom_node.config.yaml_lines import parse_text
 from dicom_node.inference.bundle.checks.engines import READS
+from dicom_node.inference.bundle.engines_schema import EnginesSection
 from dicom_node.inference.bundle.json_schema import manifest_json_schema
 from dicom_node.inference.bundle.manifest import Manifest
 from dicom_node.inference.bundle.scope_schema import IntendedUse
@@ -70,12 +71,15 @@ def test_every_kind_of_task_has_an_example() -> None:
 
 
 def test_parts_are_what_the_schema_takes() -> None:
-    parts = re.findall(r"^```yaml part\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert [IntendedUse.model_validate(yaml.safe_load(part)["intended_use"]).of("pet").match["Modality"] for part in parts] == ["PT"]
+    use, engines = (yaml.safe_load(part) for part in re.findall(r"^```yaml part\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+    assert IntendedUse.model_validate(use["intended_use"]).of("pet").match["Modality"] == "PT"
+    triton = EnginesSection.model_validate(engines["engines"]).triton
+    assert triton is not None
+    assert (triton.to_remote().version, triton.to_remote().timeout_s) == ("3", 60)
 
 
 def test_no_other_yaml_stands_on_the_page() -> None:
-    assert len(re.findall(r"^```yaml", TEXT, re.MULTILINE)) == len(EXAMPLES) + 1
+    assert len(re.findall(r"^```yaml", TEXT, re.MULTILINE)) == len(EXAMPLES) + 2
 
 
 def test_back_ends_read_what_the_table_says() -> None:

@@ -15,11 +15,11 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
+from dicom_node.ops.pdata import MalformedPduError
 from dicom_node.scp.contexts import service_contexts
 from dicom_node.scp.demultiplex import LONGEST_FOREIGN_MESSAGE
 from dicom_node.scp.door import Client, Door, DoorSettings
 from dicom_node.scp.negotiation import Accepted, prepare_negotiation
-from dicom_node.scp.pdata import MalformedPduError
 from dicom_node.scp.policy import Limits
 from dicom_node.scp.store_service import StoreService
 from dicom_node.storage import InstanceFiles

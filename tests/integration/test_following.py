@@ -99,6 +99,22 @@ def test_result_sends_to_a_second_destination_and_starts_a_second_model(tmp_path
     assert "did not meet `after.when`: the expression is false" in traces["clear-lungs-look"][1]
 
 
+def test_images_go_on_when_a_result_asks_for_it(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
+    images_to_ward = LOW_DENSITY_TO_WARD.replace("send_to", "forward_to").replace("low-density", "images")
+    house = house_with(tmp_path, database, files, images_to_ward, images_to_ward.replace("images", "never").replace("< -800", "> 800"))
+    series = chest_series()
+    house.receive(series)
+    assert [j.key.rule for j in house.jobs()] == ["chest"]
+    house.work()
+    [first, images] = house.jobs()
+    assert (images.key.rule, images.model, images.state) == ("images-to-ward", "forward", JobState.DELIVERING)
+    assert {d.result.sop_instance_uid for d in house.owed(images)} == {str(ds.SOPInstanceUID) for ds in series}
+    traces = house.traces(series[0].StudyInstanceUID)
+    assert traces["images-to-ward"] == ("run", f"after job {first.id}: forwards 24 instances of 1 series to ward")
+    assert traces["never-to-ward"][0] == "no-match"
+    assert where(house, "chest") == {"pacs"}
+
+
 def test_findings_are_on_record_without_anything_of_the_patient(tmp_path: Path, database: Database, files: InstanceFiles) -> None:
     house = house_with(tmp_path, database, files)
     house.receive(chest_series())
@@ -120,6 +136,28 @@ def test_study_that_a_following_rule_does_not_match_is_traced(tmp_path: Path, da
     assert outcome == "no-match"
     assert f"after job {job.id}" in reason
     assert "BodyPartExamined" in reason
+
+
+REFUSED_TO_WARD = """\
+  - name: refused-to-ward
+    match: {Modality: CT}
+    after: {model: chest-ct-densitometry, when: 'result.outcome == "not-analysed"'}
+    send_to: [ward]
+"""
+
+
+def test_run_that_analysed_nothing_is_followed_only_by_the_rule_that_asks_for_it(
+    tmp_path: Path, database: Database, files: InstanceFiles
+) -> None:
+    house = house_with(tmp_path, database, files, CLEAR_LUNGS_LOOK, REFUSED_TO_WARD)
+    series = chest_series()[:3]
+    house.receive(series)
+    [job] = house.work()
+    assert job.reason.startswith("not analysed: ")
+    assert where(house, "chest") == {"pacs", "ward"}
+    traces = house.traces(series[0].StudyInstanceUID)
+    assert traces["clear-lungs-look"] == ("no-match", f"job {job.id} analysed nothing, and `after.when` does not ask for that")
+    assert traces["refused-to-ward"][0] == "run"
 
 
 def test_two_runs_of_a_model_start_a_following_rule_once(tmp_path: Path, database: Database, files: InstanceFiles) -> None:

@@ -117,12 +117,24 @@ def test_box_lies_around_its_marker_in_space_and_on_the_slices(made: Made) -> No
     near(np.mean(np.concatenate(polygons), axis=0), "left")
     outlines = []
     for item in items(made.comprehensive):
-        if item.ValueType == "SCOORD" and item.GraphicType == "POLYLINE":
+        if item.ValueType == "SCOORD" and name_of(item) == "111030" and item.GraphicType == "POLYLINE":
             line = np.array(item.GraphicData, float).reshape(-1, 2)[:4]
             outlines.append(made.in_space(line, item.ContentSequence[0].ReferencedSOPSequence[0]))
     assert len(outlines) == len(polygons)
     near(np.mean(np.concatenate(outlines), axis=0), "left")
     assert np.allclose(np.sort(np.concatenate(outlines), axis=0), np.sort(np.concatenate(polygons), axis=0), atol=0.01)
+
+
+def test_illustration_of_each_segment_lies_around_its_marker(made: Made) -> None:
+    seen = set()
+    for group in (i for i in items(made.objects["SR1"]) if name_of(i) == "125007"):
+        marker = next(str(c.TextValue) for c in group.ContentSequence if name_of(c) == "112039").removeprefix("Marker ")
+        for item in (c for c in group.ContentSequence if name_of(c) == "121080" and marker in MARKERS_LPS_MM):
+            corners = np.array(item.GraphicData, float).reshape(-1, 2)[:4]
+            found = np.mean(made.in_space(corners, item.ContentSequence[0].ReferencedSOPSequence[0]), axis=0)
+            assert np.linalg.norm(found - np.array(MARKERS_LPS_MM[marker])) < 2 * TOLERANCE_MM, marker  # on the largest slice
+            seen.add(marker)
+    assert seen == set(MARKERS_LPS_MM)
 
 
 def test_lines_of_the_presentation_state_lie_on_the_markers(made: Made) -> None:

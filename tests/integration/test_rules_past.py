@@ -196,6 +196,7 @@ def test_replay_shows_what_a_draft_gains_loses_and_changes(house: PastHouse) -> 
     ("old", "new", "change"),
     [
         ("send_to: [pacs]", "send_to: []", "other destination"),
+        ("send_to: [pacs]", "send_to: [pacs]\n    forward_to: [pacs]", "other destination"),
         ("send_to: [pacs]", "priority: stat\n    send_to: [pacs]", "other priority"),
         ("send_to: [pacs]", "shadow: true\n    send_to: [pacs]", "shadow"),
         ("{Modality: CT}", "{Modality: CT, InstanceNumber: '<=3'}", "other instances"),

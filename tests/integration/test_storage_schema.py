@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -197,18 +198,56 @@ def test_rows_that_others_refer_to_outlast_every_change_of_their_tables(tmp_path
     database.close()
 
 
+def test_results_are_unique_on_the_node_before_images_were_forwarded_and_again_after_a_way_back(tmp_path: Path, database: Database) -> None:
+    job = (
+        "INSERT INTO job (id, study_instance_uid, revision, rule, model_digest, model, model_version, state, attempt, max_attempts,"
+        " inputs, send_to, next_attempt_at, reason, timings, priority, shadow, replaces, findings, created_at)"
+        " VALUES ({}, '1', 1, 'r{}', '{}', 'm', '1', 'DONE', 0, 3, '[]', '[]', '2024-01-01', '', '{{}}', 'normal', 0, 0, '{{}}',"
+        " '2024-01-01')"
+    )
+    image = NEW_RESULT.replace("(1, 1, 'SR'", "({0}, {0}, 'IMAGE'")
+    with database.transaction() as session:
+        connection = session.connection()
+        for number, digest in ((1, "d"), (2, "forward"), (3, "forward")):
+            connection.execute(text(job.format(number, number, digest).replace(":", r"\:")))
+        connection.execute(text(NEW_RESULT.replace("'1.9'", "'1.10'")))
+        connection.execute(text(image.format(2)))
+        connection.execute(text(image.format(3)))  # the same image, by another job
+        connection.execute(text(NEW_DELIVERY.replace("(1, 1, 1,", "(1, 2, 2,")))
+    path = tmp_path / "node.db"
+    migrate(path, "0010", command.downgrade)
+    with sqlite3.connect(path) as connection:
+        kept = [connection.execute(f"SELECT id FROM {table}").fetchall() for table in ("job", "result", "delivery")]
+        assert kept == [[(1,)], [(1,)], []]
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(
+                RESULT.replace("(1, 1, 'SR'", "(2, 1, 'SEG'")
+                .replace("'1.9'", "'1.10'")
+                .replace("path)", "path, variant)")
+                .replace("'p')", "'p', '')")
+            )
+    connection.close()
+    before = schema(path)
+    database.migrate()
+    assert schema(path) != before
+    engine = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    SQLModel.metadata.create_all(engine)
+    engine.dispose()
+    assert schema(path) == schema(tmp_path / "fresh.db")
+
+
 def add_series(connection: sqlite3.Connection, study: int, number: int, attributes: dict[str, object]) -> None:
     statement = "INSERT INTO series (study_id, series_instance_uid, attributes) VALUES (?, ?, ?)"
     connection.execute(statement, (study, f"1.{study}.{number}", json.dumps(attributes)))
 
 
-def migrate(path: Path, revision: str) -> None:
-    """Bring an empty database to an earlier version."""
+def migrate(path: Path, revision: str, way: Callable[[Config, str], None] = command.upgrade) -> None:
+    """Bring an empty database to an earlier version, or another one back to it."""
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         config = Config()
         config.set_main_option("script_location", str(ROOT / "dicom_node" / "storage" / "migrations"))
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        way(config, revision)
         connection.commit()
     engine.dispose()

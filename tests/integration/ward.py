@@ -107,7 +107,8 @@ class Ward:
         for ds in data_sets:
             content = encode(ds, is_implicit_vr=False, is_little_endian=True)
             assert content is not None
-            kind = InstanceKind(ds.SOPClassUID, ds.SOPInstanceUID, ExplicitVRLittleEndian)
+            syntax = ds.file_meta.TransferSyntaxUID if hasattr(ds, "file_meta") else ExplicitVRLittleEndian
+            kind = InstanceKind(ds.SOPClassUID, ds.SOPInstanceUID, syntax)
             path = self._door.keep(AssociationPeer(calling, "AINODE", "127.0.0.1"), kind, [content])
             path.rename(path.with_name(f"{int(at(second).timestamp()) * 10**9 + next(_names):020d}{path.name[20:]}"))
 

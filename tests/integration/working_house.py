@@ -37,7 +37,7 @@ class WorkingHouse:
     def __init__(self, folder: Path, database: Database, files: InstanceFiles, rules: str, node: str = NODE) -> None:
         for name in (DENSITOMETRY, SECOND):
             copied = folder / "models" / name
-            shutil.copytree(ROOT / "config" / "models" / DENSITOMETRY, copied)
+            shutil.copytree(ROOT / "config" / "models" / DENSITOMETRY, copied, dirs_exist_ok=True)
             manifest = copied / "model.yaml"
             manifest.write_text(manifest.read_text("utf-8").replace(f"name: {DENSITOMETRY}", f"name: {name}"))
         self.configuration: Configuration = load(folder, node.replace("MODELS", str(folder / "models")), rules)

@@ -7,6 +7,7 @@ import pytest
 
 from dicom_node.config import Configuration, ConfigurationFaults, dump_snapshot, load_configuration, load_snapshot, restart_only_changes
 from dicom_node.domain.destinations import FhirServer, Hl7Receiver, Origin, StorageScp, StowServer, TheSender
+from dicom_node.domain.jobs import CommitPolicy
 from dicom_node.domain.queue_order import hours_from_text
 from dicom_node.domain.sources import QuerySource, Retrieval, WebSource
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
@@ -70,6 +71,10 @@ def test_every_fault_of_both_files_is_named_with_its_line(tmp_path: Path) -> Non
         ("match: {Modality: CT}", "match: {}", "empty match"),
         ("    model: chest-ct-densitometry\n", "", "model is missing"),
         ("    send_to: [pacs]", "    hold: true", "hold"),
+        ("    send_to: [pacs]", "    forward_to: [pasc]", "did you mean 'pacs'"),
+        ("    send_to: [pacs]", "    forward_to: [pacs]\n    shadow: true", "a shadow rule sends nothing"),
+        ("    model: chest-ct-densitometry\n", "    forward_to: [pacs]\n", "there are no results to send"),
+        ("    model: chest-ct-densitometry\n    send_to", "    hold: true\n    forward_to", "leave model, send_to and forward_to out"),
         ("rules:\n", "rules: [\n", "rules.yaml:"),
         (
             "    send_to",
@@ -92,6 +97,9 @@ def test_faulty_rules_are_refused_with_a_hint(tmp_path: Path, old: str, new: str
     ("old", "new", "words"),
     [
         ("host: 127.0.0.1}\ndest", "host: pacs.example.org}\ndest", "not looked up"),
+        ("host: 127.0.0.1}\ndest", "host: 10.1.0.0/16, port: 104}\ndest", "of which none can be called"),
+        ("host: 127.0.0.1, port: 4242", "type: sender", "ae_title: not with type sender"),
+        ("ae_title: ORTHANC, host: 127.0.0.1, port: 4242", "type: sender", "no peer has a port"),
         ("data_dir: data\n", "", "required option is missing"),
         ("data_dir", "data_dirs", "did you mean 'data_dir'"),
         ("database: sqlite:///node.db", "database: node.db", "database"),
@@ -276,10 +284,37 @@ def test_destinations_of_every_type_are_read_and_survive_a_snapshot(tmp_path: Pa
   - {name: ris, type: hl7, host: ris, port: 2575, application: RIS, language: ko}
   - {name: emr, type: fhir, url: 'http://127.0.0.1/fhir', token_file: secret, fhir_version: r5}
 """
-    configuration = load(tmp_path, NODE.replace("destinations:\n", more))
+    configuration = load(tmp_path, NODE.replace("host: 127.0.0.1}\n", "host: 127.0.0.1, port: 104}\n").replace("destinations:\n", more))
     found = load_snapshot(dump_snapshot(configuration)).destinations
-    assert [type(d) for d in found.values()] == [StowServer, TheSender, Hl7Receiver, FhirServer, StorageScp]
+    assert [type(d) for d in found.values()] == [StowServer, TheSender, Hl7Receiver, FhirServer, StorageScp, StorageScp]
     cloud = found["cloud"]
     assert isinstance(cloud, StowServer)
     assert cloud.origin == Origin("https://h/web", 30.0, None, "me", tmp_path / "secret")
-    assert [name for name in found if configuration.profile_of(name)] == ["cloud", "back", "pacs"]
+    assert [name for name in found if configuration.profile_of(name)] == ["cloud", "back", "pacs", "back@pacs"]
+
+
+def test_each_peer_with_a_port_is_a_destination_of_results_that_return(tmp_path: Path) -> None:
+    node = NODE.replace("host: 127.0.0.1}\n", "host: 127.0.0.1, port: 104}\n  - {name: ct, ae_title: CT, host: 10.0.0.0/8}\n", 1)
+    loaded = load(tmp_path, node.replace("models_dir", "  - {name: back, type: sender, profile: generic-pacs, commit: wait}\nmodels_dir"))
+    assert list(loaded.destinations) == ["pacs", "back", "back@pacs"]
+    assert loaded.destinations["back@pacs"] == StorageScp(
+        "back@pacs", "ORTHANC", "127.0.0.1", 104, "generic-pacs", 30.0, commit=CommitPolicy.WAIT
+    )
+    assert load_snapshot(dump_snapshot(loaded)).destinations == loaded.destinations
+    profile = loaded.profile_of("back@pacs")
+    assert profile is not None
+    assert profile == loaded.profile_of("back")
+
+
+@pytest.mark.parametrize(
+    ("destination", "words"),
+    [("type: sender", "do not go back to where they came from"), ("type: hl7, host: ris, port: 2575", "it takes no images")],
+)
+def test_images_are_forwarded_to_what_takes_images(tmp_path: Path, destination: str, words: str) -> None:
+    node = NODE.replace("host: 127.0.0.1}\n", "host: 127.0.0.1, port: 104}\n", 1)
+    node = node.replace("models_dir", f"  - {{name: other, {destination}}}\nmodels_dir")
+    found = faults(tmp_path, node, RULES + "    forward_to: [pacs, other]\n")
+    assert len(found) == 1
+    assert "forward_to[1]" in found[0]
+    assert words in found[0]
+    assert "known: pacs" in found[0]

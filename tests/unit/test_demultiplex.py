@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.scp.command_set import StoreRequest, read_command_set, store_response
+from dicom_node.ops.command_set import read_command_set
+from dicom_node.ops.pdata import Fragment, MalformedPduError, PDataReader
+from dicom_node.scp.command_set import StoreRequest, store_response
 from dicom_node.scp.demultiplex import Demultiplexer, Event, Foreign, StoreBegins, StoreData
-from dicom_node.scp.pdata import Fragment, MalformedPduError, PDataReader
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -39,11 +39,19 @@ def test_finding_is_present_where_a_voxel_is_marked(marked: int) -> None:
     assert found == {
         "model": "triage",
         "version": "2.1",
+        "outcome": "analysed",
         "findings": {"Bleeding": {"present": marked > 0}, "Shift": {"present": False}},
         "measurements": {"volume": {"value": 12.5, "unit": "mL"}},
         "segments": {"bleed": {"volume_ml": marked * 0.5}},
     }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_outcome_says_whether_anything_was_analysed() -> None:
+    refused = findings_from_result(replace(result(0), not_analysed=("Modality is MR, the model is for CT.",)), voxel_ml=0.5)
+    assert refused["outcome"] == "not-analysed"
+    assert compile_after('result.outcome == "not-analysed"').holds(refused) == (True, "")
+    assert "Modality" not in json.dumps(refused)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

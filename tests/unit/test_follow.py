@@ -51,6 +51,20 @@ def test_rule_without_a_model_sends_the_results_of_the_run() -> None:
     assert (following.traces[0].outcome, following.traces[0].reason) == (Outcome.RUN, "after job 7: sends the result of first to ward")
 
 
+def test_rule_that_follows_may_forward_the_images_beside_or_without_the_results() -> None:
+    both, images = replace(SENDS, forward_to=("neuro",)), replace(SENDS, name="images", send_to=(), forward_to=("neuro",))
+    following = follow([both, images], RUN, study(), {})
+    assert (following.decisions, following.sendings) == ((), (Sending("follower", ("ward",)),))
+    assert [(d.rule, d.forward_to, len(d.forward[0].sop_instance_uids)) for d in following.forwardings] == [
+        ("follower", ("neuro",), 3),
+        ("images", ("neuro",), 3),
+    ]
+    assert [t.reason for t in following.traces] == [
+        "after job 7: sends the result of first to ward and forwards 3 instances of 1 series to neuro",
+        "after job 7: forwards 3 instances of 1 series to neuro",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rule", "run", "ran_on", "outcome", "words"),
     [
@@ -69,6 +83,31 @@ def test_rule_that_does_not_follow_says_why(rule: Rule, run: FinishedRun, ran_on
     assert (following.decisions, following.sendings) == ((), ())
     assert following.traces[0].outcome is outcome
     assert words in following.traces[0].reason
+
+
+NOTHING = replace(RUN, findings={"outcome": "not-analysed", "measurements": {}})
+ASKS = 'result.outcome == "not-analysed"'
+
+
+@pytest.mark.parametrize(
+    ("when", "follows"),
+    [
+        ("", False),
+        ("true", False),
+        ('!result.finding("Bleeding").present', False),
+        ('result.model != "result.outcome"', False),  # in quotes it is a text like any other
+        (ASKS, True),
+        ('result.outcome=="analysed"', False),
+        ('result . outcome != "analysed" || result.finding("x").present', True),
+    ],
+)
+@pytest.mark.parametrize("rule", [RULE, SENDS])
+def test_run_that_analysed_nothing_is_followed_only_by_rules_that_ask_for_it(rule: Rule, when: str, follows: bool) -> None:
+    following = follow([replace(rule, after=After("first", when))], NOTHING, study(), {})
+    assert bool(following.decisions or following.sendings) is follows
+    assert following.traces[0].outcome is (Outcome.RUN if follows else Outcome.NO_MATCH)
+    if not follows and "outcome" not in when:
+        assert following.traces[0].reason == "job 7 analysed nothing, and `after.when` does not ask for that"
 
 
 @pytest.mark.parametrize(("on_late", "ran_on", "replaces"), [(OnLate.REPLACE, 0, False), (OnLate.REPLACE, 1, True), (OnLate.RUN, 1, False)])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.errors import PeerError, SopClassError, StudyUrlError, UnparsableDataSetError
+from dicom_node.ops.file_meta import LONGEST_HEAD, FileMeta
 from dicom_node.scp.door import InstanceKind
-from dicom_node.scp.file_meta import LONGEST_HEAD, FileMeta
 from dicom_node.scp.part_10_stream import CheckingSink, Part10Stream
 
 KIND = InstanceKind("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")

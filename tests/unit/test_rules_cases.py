@@ -111,6 +111,7 @@ def test_case_that_describes_the_decision_passes(tmp_path: Path, cases: str) -> 
         (RUNS.replace("portal: por}", "portal: art}"), "liver.inputs.portal", "[art], got [por]"),
         (RUNS.replace("portal: por}", "portal: null}"), "liver.inputs.portal", "[], got [por]"),
         (RUNS.replace("send_to: [pacs]", "send_to: []"), "liver.send_to", "[], got [pacs]"),
+        (RUNS.replace("send_to: [pacs]", "forward_to: [pacs]"), "liver.forward_to", "[pacs], got []"),
         (RUNS.replace("priority: stat", "priority: normal"), "liver.priority", "normal, got stat"),
         (RUNS.replace("shadow: false", "shadow: true"), "liver.shadow", "true, got false"),
         (RUNS.replace("shadow: false", "replaces: true"), "liver.replaces", "true, got false"),

@@ -89,6 +89,7 @@ def all_samples(surroundings: Surroundings, languages: tuple[str, ...]) -> Itera
     further = (
         (NoticeEvent.RESULT, NoticeFacts((replace(_JOB, outcome="not-analysed", findings=0, measurements=0),))),
         (NoticeEvent.FAILURE, NoticeFacts((_FAILED,))),
+        (NoticeEvent.FAILURE, NoticeFacts((replace(_JOB, state="FAILED", outcome="forwarded", deliveries=(_REFUSED,)),))),
         (NoticeEvent.FAILURE, NoticeFacts((_FAILED, replace(_JOB, deliveries=(_REFUSED,))), more_jobs=3)),
         (NoticeEvent.SILENCE, NoticeFacts(silence=SilenceFacts("any", over=True, last_received=None, silent_s=90.0, limit_s=60.0))),
         (NoticeEvent.DIGEST, NoticeFacts(digest=replace(_DIGEST, rules=(RuleCounts("r", "m", 0, 1, 0, None, None),), waiting={}))),

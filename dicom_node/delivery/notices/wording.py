@@ -160,7 +160,7 @@ def _job(job: JobFacts, message: Message, patient: Identifiers | None, words: Wo
     rows = [
         (words("job"), job.job),
         (words("rule"), job.rule),
-        (words("model"), f"{job.model} {job.model_version}"),
+        (words("model"), f"{job.model} {job.model_version}" if job.outcome != "forwarded" else ""),
         (words("study"), words("revision", study=job.study, revision=job.revision)),
         (words("outcome"), words(f"outcome_{job.outcome}")),
         (words("reason"), job.reason if job.outcome == "failed" else ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,11 +102,24 @@ class TritonSession(Session):
         limit = self._remote.timeout_s
         with self._foreign_errors("connect"):
             address = self._remote.url.removeprefix("https://").removeprefix("http://")
-            self._client = http.InferenceServerClient(address, ssl=secure, connection_timeout=limit, network_timeout=limit)
+            trusted = {"ca_certs": str(self._remote.ca_file)} if secure and self._remote.ca_file else None
+            self._client = http.InferenceServerClient(
+                address, ssl=secure, connection_timeout=limit, network_timeout=limit, ssl_options=trusted
+            )
+            if self._remote.token_file is not None:
+                self._client.register_plugin(_BearerToken(self._read_token(self._remote.token_file)))
             if not self._client.is_server_ready():
                 raise EngineUnavailableError(f"{self._remote.url}: the server is not ready")
             described = self._model_metadata()
         return Signature(_described(described["inputs"]), _described(described["outputs"]))
+
+    def _read_token(self, path: Path) -> str:
+        try:
+            return path.read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise EngineUnavailableError(
+                f"{self._remote.url}: the token file {path} cannot be read: {type(error).__name__}", hint="check owner and content"
+            ) from error
 
     def _model_metadata(self) -> Any:
         remote = self._remote
@@ -167,6 +181,16 @@ class TritonSession(Session):
             raise ModelError(f"{self._remote.url}: {action}: {message}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{self._remote.url}: {action}: the answer cannot be read: {type(error).__name__}") from error
+
+
+class _BearerToken:
+    """Adds the token to every request of tritonclient, which calls it as a plug-in."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> None:
+        request.headers = {**(request.headers or {}), "Authorization": f"Bearer {self._token}"}
 
 
 def _described(tensors: Sequence[Mapping[str, Any]]) -> dict[str, TensorInfo]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dicom_node.config.section import Section
 from dicom_node.config.values import Duration, Size
-from dicom_node.inference.network import Precision
+from dicom_node.inference.network import Precision, RemoteModel
 
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("is a file of the host: write its absolute path")
+    return path
+
+
+HostFile = Annotated[Path, AfterValidator(_absolute)]
+"""File of the host, not of the bundle."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
@@ -53,6 +63,32 @@ class ShapeProfile(Section):
         return self
 
 
+class TritonSection(Section):
+    """Where an inference server (Triton, or another that speaks KServe's protocol v2 over HTTP) serves the network."""
+
+    url: str = Field(
+        pattern=r"^(https?://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$",
+        description="Host and port, or https://host:port; no user or password.",
+    )
+    model: str = Field(min_length=1, description="Name of the model on the server.")
+    version: str = Field(min_length=1, description="Version on the server, in quotes; the answer must come from exactly this one.")
+    ca_file: HostFile | None = Field(None, description="Certificates of the authorities that the server's is checked with, PEM, for https.")
+    token_file: HostFile | None = Field(None, description="File with the bearer token that is sent along; needs https.")
+    timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0), description="Longest wait for one answer.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        secure = self.url.startswith("https://")
+        for option in ("ca_file", "token_file"):
+            if getattr(self, option) is not None and not secure:
+                raise ValueError(f"{option}: is for https, the url says {self.url}")
+        return self
+
+    def to_remote(self) -> RemoteModel:
+        """Convert to what a session is given."""
+        return RemoteModel(self.url, self.model, self.version, self.timeout.total_seconds(), self.ca_file, self.token_file)
+
+
 class EnginesSection(Section):
     """Which engines may run the network."""
 
@@ -65,6 +101,12 @@ class EnginesSection(Section):
     )
     tolerance: ToleranceSection = Field(default_factory=ToleranceSection, description="How far an engine may differ from the reference.")
     profiles: dict[str, ShapeProfile] = Field({}, description="Shapes by network input, for inputs with open lengths.")
+    triton: TritonSection | None = Field(None, description="The server; exactly when backends name triton.")
+    steps_on_device: bool = Field(
+        default=True,
+        description="Where the network runs on a GPU, resample images and sum up windows there too, if torch can use it; what fails there "
+        "goes on in numpy.",
+    )
     cpu_fallback: bool = Field(default=True, description="Run on the CPU if no GPU can.")
 
 

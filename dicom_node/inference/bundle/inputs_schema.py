@@ -5,10 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from dicom_node.config.keywords import keyword_problem
 from dicom_node.config.section import Section
+from dicom_node.config.several_faults import several_faults
 from dicom_node.inference.bundle.codes_schema import Identifier, Sha256, SlotName
+from dicom_node.inference.pixels.geometry import GeometryPolicy
 
 
 class InputKind(StrEnum):
@@ -43,17 +46,40 @@ class InputSlot(Section):
         Irregular.REFUSE, description="Slices at uneven distances: refuse, or resample to an even grid. Volumes only."
     )
     tilted: Irregular = Field(Irregular.REFUSE, description="Slices sheared by a gantry tilt: refuse, or resample. Volumes only.")
+    only: dict[str, str | int | float] = Field(
+        {},
+        description="Which frames are wanted where a series holds several at one position, such as {TemporalPositionIndex: 1}: the value "
+        "by DICOM keyword; without, such a series is refused. Volumes only.",
+    )
     color: Color = Field(Color.GRAY, description="gray: one value a pixel; rgb: red, green and blue. Frames only.")
     optional: bool = Field(default=False, description="The model also runs without it. Never the first input.")
+    fill: float | None = Field(
+        None,
+        description="Of an optional input that a network takes: what every pixel is, on the first input's grid, where it is missing. "
+        "Declared steps only.",
+    )
+
+    @field_validator("only")
+    @classmethod
+    def _check_keywords(cls, value: dict[str, str | int | float]) -> dict[str, str | int | float]:
+        if faults := [((keyword,), problem) for keyword in value if (problem := keyword_problem(keyword))]:
+            raise several_faults("only", faults, value)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        volume_only = self.model_fields_set & {"uneven", "tilted"}
+        volume_only = self.model_fields_set & {"uneven", "tilted", "only"}
         if self.kind is InputKind.FRAMES and volume_only:
             raise ValueError(f"{' and '.join(sorted(volume_only))}: only volumes have it, the input is frames")
+        if self.fill is not None and not self.optional:
+            raise ValueError("fill: the input is never missing, it is not optional")
         if self.kind is InputKind.VOLUME and "color" in self.model_fields_set:
             raise ValueError("color: only frames have it, the input is a volume")
         return self
+
+    def to_policy(self) -> GeometryPolicy:
+        """Convert what is declared of the geometry to what reads pixels."""
+        return GeometryPolicy(self.uneven.value, self.tilted.value, {keyword: str(value) for keyword, value in self.only.items()})
 
 
 class FileFormat(StrEnum):

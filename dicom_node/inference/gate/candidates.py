@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from dicom_node.errors import ModelError
-from dicom_node.inference.backends import Availability, available_backends, open_session
+from dicom_node.inference.backends import Availability, RemoteModel, SessionOptions, available_backends, open_session
 from dicom_node.inference.engines.probe import cuda_devices
 from dicom_node.inference.gate.choice import Candidate
 from dicom_node.inference.gate.engine_facts import CPU, device_name, library_versions
@@ -15,6 +15,8 @@ from dicom_node.inference.gate.subject import Engine, Subject
 
 _ON_GPU_ONLY = frozenset({"tensorrt"})
 _ON_GPU_FIRST = frozenset({"torch"})
+_ON_SERVERS = frozenset({"triton"})
+_SOME_SERVER = "server"
 
 PlanDigest = Callable[[Candidate], str]
 """SHA-256 of an engine's plan, hexadecimal; empty if it is not built yet, or its back end builds none."""
@@ -36,7 +38,7 @@ def candidates(subject: Subject, device: str = "auto", plan_digest: PlanDigest |
 
 
 def _candidate(subject: Subject, engine: Engine, device: str, backends: Mapping[str, Availability]) -> Candidate:
-    place, missing = _place(engine.backend, device)
+    place, missing = _place(engine.backend, device, subject.remote)
     reference = engine == subject.reference and place == CPU
     missing = missing or _unusable(subject, engine, backends)
     if missing:
@@ -67,14 +69,16 @@ def _unusable(subject: Subject, engine: Engine, backends: Mapping[str, Availabil
         return availability.reason
     try:
         for network in subject.networks.values():
-            open_session(engine.backend, engine.precision, network)
+            open_session(engine.backend, engine.precision, network, SessionOptions(remote=subject.remote))
     except ModelError as error:
         return str(error)
     return ""
 
 
-def _place(backend: str, device: str) -> tuple[str, str]:
+def _place(backend: str, device: str, remote: RemoteModel | None) -> tuple[str, str]:
     """The device that a back end takes, and why it cannot have it; empty if it can."""
+    if backend in _ON_SERVERS:
+        return (remote.url, "") if remote else (_SOME_SERVER, "model.yaml names no server (engines.triton)")
     if backend not in _ON_GPU_ONLY | _ON_GPU_FIRST or (device == CPU and backend not in _ON_GPU_ONLY):
         return CPU, ""
     names = [f"cuda:{gpu.index}" for gpu in cuda_devices()]

@@ -24,6 +24,7 @@ class Candidate:
         key: What a record of it has to be of; None if it is not available.
         unavailable: Why it cannot run here now; empty if it can.
         reference: Whether it is what the others are compared with.
+        attempt: How a verification stands that has left no record; empty if there was none.
     """
 
     engine: Engine
@@ -31,6 +32,7 @@ class Candidate:
     key: EngineKey | None
     unavailable: str = ""
     reference: bool = False
+    attempt: str = ""
 
 
 class State(StrEnum):
@@ -161,7 +163,7 @@ def _standing(subject: Subject, candidate: Candidate, records: Mapping[str, Reco
         return Standing(candidate, State.REFERENCE, "", record)
     if record is None:
         reason = f"no record says that it agrees with the reference; run dicom-node models build {subject.name}"
-        return Standing(candidate, State.UNVERIFIED, reason)
+        return Standing(candidate, State.UNVERIFIED, candidate.attempt or reason)
     return Standing(candidate, State.VERIFIED, "", record)
 
 

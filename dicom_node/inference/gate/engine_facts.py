@@ -47,7 +47,8 @@ def device_name(device: str) -> str:
 def library_versions(backend: str, device: str) -> Mapping[str, str]:
     """List the versions of the node and of what computes with a back end, and of the driver if a GPU does."""
     found = {"dicom-node": dicom_node.__version__}
-    for name in ("numpy", *_LIBRARIES.get(backend, (backend,))):
+    beside = ("torch",) if device.startswith("cuda") else ()  # it may do the steps around the network there
+    for name in dict.fromkeys(("numpy", *_LIBRARIES.get(backend, (backend,)), *beside)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -44,6 +44,7 @@ def session_options(subject: Subject, candidate: Candidate, settings: EngineSett
         output_names=network.outputs,
         trusted=True,
         engines_dir=settings.engines_dir,
+        remote=subject.remote,
         on_progress=settings.on_progress,
     )
 

@@ -9,7 +9,7 @@ from dicom_node.inference.bundle import ModelBundle
 from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.gate.agreement import Tolerance
 from dicom_node.inference.model import Model
-from dicom_node.inference.network import Network, NetworkFormat, Precision, Shape, ShapeRange
+from dicom_node.inference.network import Network, NetworkFormat, Precision, RemoteModel, Shape, ShapeRange
 from dicom_node.inference.registry import build_model
 from dicom_node.inference.session import Session
 
@@ -39,6 +39,7 @@ class Subject:
         engines: In order of preference.
         profiles: Shapes by input name.
         window: Shape of a sliding window; empty if there is none.
+        remote: Where a server serves the network, for `triton`.
     """
 
     bundle: ModelBundle
@@ -49,6 +50,7 @@ class Subject:
     tolerance: Tolerance = field(default_factory=Tolerance)
     profiles: Mapping[str, ShapeRange] = field(default_factory=dict)
     window: Shape = ()
+    remote: RemoteModel | None = None
 
     @property
     def name(self) -> str:
@@ -90,6 +92,7 @@ def subject_of(bundle: ModelBundle, build: Build = build_model) -> Subject:
         tolerance=_tolerance(bundle),
         profiles={name: ShapeRange(p.min, p.opt, p.max) for name, p in engines.profiles.items()},
         window=tuple(window.size) if window else (),
+        remote=engines.triton.to_remote() if engines.triton else None,
     )
 
 

@@ -40,7 +40,9 @@ def convert(source: Path, target: Path, shape: tuple[int, ...]) -> dict[str, Any
         ImportFailedError: torch is missing, or the file cannot even be run by it.
     """
     if find_spec("torch") is None:
-        raise ImportFailedError("this file needs torch, which is not installed", hint="pip install 'dicom-node[torch]'")
+        raise ImportFailedError(
+            "this file needs torch, which is not installed", hint="Install the extra `torch`: pip install 'dicom-node[torch]'"
+        )
     request = json.dumps({"source": str(source), "target": str(target), "shape": shape})
     command = [sys.executable, "-m", "dicom_node.inference.importing.torch_program", request]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -81,7 +81,7 @@ class CommandModel(Model):
             made.mkdir()
             with prepared.recorder.step("input_files", f"form={manifest.network.input_files}"):
                 write_inputs(prepared.inputs, manifest.network.input_files, given)
-            memo.ran = run_program(self._program, given, made)
+            memo.ran = run_program(replace(self._program, output_file=prepared.recorder.output_file), given, made)
             with prepared.recorder.step("program", f"way={memo.ran.way}", f"network={memo.ran.network}"):
                 memo.result = read_result_file(made)
                 tensors = {name: read_image(made, name, first) for name in self._image_names()}

@@ -72,7 +72,7 @@ def _refuse_several_stacks(planes: Sequence[Plane]) -> None:
     if len(stacks) > 1:
         raise VolumeError(
             f"the frames belong to {len(stacks)} stacks (Stack ID {_listed(stacks)}) and nothing says which one is wanted",
-            hint="the model has to declare one",
+            hint=f"let the model's input declare one of them: `only: {{{_STACK}: ...}}`",
         )
 
 
@@ -86,7 +86,7 @@ def _refuse_ambiguity(planes: Sequence[Plane]) -> None:
     named = [f"{dictionary_description(k)} ({_listed({_text(p, k) for p in planes})})" for k in varying[:_SHOWN]]
     raise VolumeError(
         f"up to {max(map(len, groups))} frames lie at one position and nothing says which is wanted: they differ in {', '.join(named)}",
-        hint="the model has to declare one of them, or the series has to be sent as several",
+        hint=f"let the model's input declare one of them, such as `only: {{{varying[0]}: ...}}`, or send the series as several",
     )
 
 

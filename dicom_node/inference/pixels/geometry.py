@@ -147,9 +147,9 @@ def check_policy(stack: Stack, policy: GeometryPolicy) -> None:
         VolumeError: with the figures.
     """
     if stack.tilted and policy.tilted == "refuse":
-        raise VolumeError(stack.tilted, hint="send a reconstruction at right angles, or let the model declare `tilted: resample`")
+        raise VolumeError(stack.tilted, hint="send a reconstruction at right angles, or let the model's input declare `tilted: resample`")
     if stack.uneven and policy.uneven == "refuse":
-        raise VolumeError(stack.uneven, hint="send the series again, or let the model declare `uneven: resample`")
+        raise VolumeError(stack.uneven, hint="send the series again, or let the model's input declare `uneven: resample`")
     largest = float(np.diff(stack.along_mm).max())
     if stack.uneven and largest > _LARGEST_GAP * stack.spacing_mm:
         raise VolumeError(

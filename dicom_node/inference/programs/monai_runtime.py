@@ -33,7 +33,7 @@ class MonaiRuntime:
             ModelError: the bundle lacks something, or MONAI refuses it.
         """
         if find_spec("monai") is None or find_spec("torch") is None:
-            raise EngineUnavailableError("MONAI is not installed", hint="pip install 'dicom-node[monai]'")
+            raise EngineUnavailableError("MONAI is not installed", hint="Install the extra `monai`: pip install 'dicom-node[monai]'")
         config = next((folder / "configs" / name for name in _CONFIGS if (folder / "configs" / name).is_file()), None)
         if config is None:
             raise ModelError(f"the MONAI bundle has no configs/{_CONFIGS[0]}")

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from dicom_node.errors import ModelError
+from dicom_node.inference.programs.kept_output import kept_output
 
 _LARGEST_FILE_BYTES = 8 << 30
 _KEPT_LOGS = 20
@@ -34,6 +35,7 @@ class Program:
         name: Of the model, for logs.
         time_limit_s: Longest time, seconds.
         memory_bytes: Most memory; None sets no limit.
+        output_file: Where what it writes is kept; None: in a file of the temporary folder, of which the last twenty stay.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +44,7 @@ class Program:
     name: str
     time_limit_s: float
     memory_bytes: int | None
+    output_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,8 @@ def _run_container(program: Program, inputs: Path, outputs: Path) -> Ran:
 
 
 def _run(program: Program, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
-    log = _new_log(program.name)
-    with log.open("wb") as stream:
+    log = program.output_file or _new_log(program.name)
+    with _kept(program, log) as stream:
         try:
             process = subprocess.Popen(
                 command, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
@@ -129,6 +132,15 @@ def _run(program: Program, command: Sequence[str], environment: Mapping[str, str
         raise ModelError(f"{program.name}: the program was killed, as when memory runs out (its limit: {limit})", hint=f"see {log}")
     if status:
         raise ModelError(f"{program.name}: the program ended with status {status}, 0 is wanted", hint=f"what it wrote: {log}")
+
+
+@contextmanager
+def _kept(program: Program, log: Path) -> Iterator[int]:
+    try:
+        with kept_output(log) as stream:
+            yield stream
+    except OSError as error:
+        raise ModelError(f"{program.name}: what it writes cannot be kept: {error.strerror}", hint=f"see {log.parent}") from error
 
 
 def _limits(program: Program) -> list[str]:

@@ -8,19 +8,34 @@ from typing import Any
 import numpy as np
 import torch
 
+from dicom_node.inference.steps.device_choice import device_errors
 from dicom_node.inference.steps.grid import Array
 from dicom_node.inference.steps.resampling import AxisSampling, taps
 from dicom_node.inference.steps.slabs import Lengths, SlabAccumulator
+from dicom_node.inference.steps.tensors import AnyArray
 from dicom_node.inference.steps.vocabulary import Order
 
 _TRUNCATE = 4.0
+
+
+def sees_a_gpu() -> bool:
+    """Whether torch can use a GPU here."""
+    return bool(torch.cuda.is_available())
 
 
 def resample_on_device(values: Array, axes: tuple[AxisSampling, ...], order: Order, *, antialias: bool, device: str) -> Array:
     """Do what `resampling.resample` does, nearest or linear, on a device of torch.
 
     Sums of products are taken element by element, never by matrix products or convolutions, which may round to TF32.
+
+    Raises:
+        StepsDeviceError: the device cannot.
     """
+    with device_errors():
+        return _resampled(values, axes, order, antialias=antialias, device=device)
+
+
+def _resampled(values: Array, axes: tuple[AxisSampling, ...], order: Order, *, antialias: bool, device: str) -> Array:
     first = values.ndim - len(axes)
     pairs = [(first + k, sampling) for k, sampling in enumerate(axes) if not sampling.keeps(values.shape[first + k])]
     tensor = torch.from_numpy(np.ascontiguousarray(values)).to(device)
@@ -39,7 +54,26 @@ class DeviceSlabAccumulator(SlabAccumulator):
     def __init__(self, shape: Lengths, weights: Array, *, keep_labels: bool, device: str) -> None:
         """Name the device, as torch does."""
         self._device = device
-        super().__init__(shape, weights, keep_labels=keep_labels)
+        with device_errors():
+            super().__init__(shape, weights, keep_labels=keep_labels)
+
+    def add(self, start: Lengths, scores: AnyArray) -> None:
+        """See `SlabAccumulator.add`.
+
+        Raises:
+            StepsDeviceError: the device cannot.
+        """
+        with device_errors():
+            super().add(start, scores)
+
+    def finish(self) -> AnyArray:
+        """See `SlabAccumulator.finish`.
+
+        Raises:
+            StepsDeviceError: the device cannot.
+        """
+        with device_errors():
+            return super().finish()
 
     def _shift(self, count: int) -> None:
         for array, axis in ((self._sums, 1), (self._totals, 0)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dicom_node.inference.model import StepRecorder
 from dicom_node.inference.steps import channels as channel_steps
 from dicom_node.inference.steps import geometry, intensity
+from dicom_node.inference.steps.device_choice import CPU
 from dicom_node.inference.steps.grid import GridImage
 from dicom_node.inference.steps.preprocess_schema import (
     Channels,
@@ -24,6 +25,7 @@ from dicom_node.inference.steps.preprocess_schema import (
     Window,
 )
 from dicom_node.inference.steps.recording import applied_parameters
+from dicom_node.inference.steps.vocabulary import Order
 
 Images = dict[str, list[GridImage]]
 
@@ -50,13 +52,18 @@ def preprocess(
         step = entry.step
         if entry.name == "tensor" or not isinstance(step, PreprocessStep):
             continue
-        with recorder.step(entry.name, *applied_parameters(step)):
+        place = (f"device={device}",) if device != CPU and _goes_to_a_device(step) else ()
+        with recorder.step(entry.name, *applied_parameters(step), *place):
             if isinstance(step, Channels) and step.stack:
                 images[step.stack[0]] = channel_steps.stack(images, step.stack)
                 continue
             for name in step.inputs or tuple(images):
                 images[name] = [_applied(image, step, device) for image in images[name]]
     return images
+
+
+def _goes_to_a_device(step: PreprocessStep) -> bool:
+    return isinstance(step, Resample | Resize) and step.order is not Order.CUBIC
 
 
 def _applied(image: GridImage, step: PreprocessStep, device: str) -> GridImage:  # noqa: C901, PLR0911 - one line a step

@@ -78,8 +78,8 @@ def _wiring_faults(manifest: Manifest, inputs: Infos) -> Iterator[str]:
     for name, slot in wired.items():
         if slot not in slots:
             yield f"network.inputs.{name} takes {slot}; inputs are {', '.join(slots)}."
-        elif slots[slot].optional:
-            yield f"network.inputs.{name} takes {slot}, which is optional; declared steps need every input."
+        elif slots[slot].optional and slots[slot].fill is None:
+            yield f"network.inputs.{name} takes {slot}, which is optional; declared steps need its `fill`."
     if wired and next(iter(wired.values())) != manifest.inputs[0].name:
         yield (
             f"The first network input takes {next(iter(wired.values()))}; it must take {manifest.inputs[0].name}, the first input, "

@@ -43,7 +43,10 @@ def torch_is_there() -> bool:
 
 def torch_is_missing() -> WeightsError:
     """Say that it is not there, and what to do."""
-    return WeightsError("converting needs torch, which is not installed", hint="pip install 'dicom-node[torch]'; it is not needed later")
+    return WeightsError(
+        "converting needs torch, which is not installed",
+        hint="Install the extra `torch`: pip install 'dicom-node[torch]'; it is not needed later",
+    )
 
 
 def converted(program: bytes, how: Conversion, origin: str) -> bytes:

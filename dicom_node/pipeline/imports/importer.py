@@ -14,10 +14,10 @@ from dicom_node.config import Configuration
 from dicom_node.domain.durability import Durability
 from dicom_node.domain.instances import AssociationPeer
 from dicom_node.errors import ArchiveError, DicomNodeError, UnparsableDataSetError
+from dicom_node.ops.file_meta import PREFIX_ENDS_AT, FileMeta, is_part_10
 from dicom_node.pipeline.imports.media import listed_files
 from dicom_node.pipeline.imports.results import Outcome, Result, printable
 from dicom_node.scp.door import Door, DoorSettings, InstanceKind
-from dicom_node.scp.file_meta import PREFIX_ENDS_AT, FileMeta, is_part_10
 from dicom_node.scp.part_10_stream import MEDIA_DIRECTORY_CLASS, DataSetSink, Part10Stream
 from dicom_node.scp.visits import VisitBook
 from dicom_node.storage import InstanceFiles

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from dicom_node.domain.inference_trace import TracedStep
-from dicom_node.errors import DicomNodeError, OutOfMemoryError
+from dicom_node.errors import DicomNodeError, EngineUnavailableError, OutOfMemoryError
 from dicom_node.inference import Model, StepRecorder
 from dicom_node.inference.model import Prepared
 from dicom_node.inference.session import Tensors
@@ -40,6 +40,8 @@ from dicom_node.pipeline.model_host.messages import (
     Progressed,
 )
 from dicom_node.pipeline.model_host.opening import OpenedModel
+from dicom_node.pipeline.result_files import program_output
+from dicom_node.storage import InstanceFiles
 
 _PROGRESS_EVERY_S = 0.25
 
@@ -67,6 +69,7 @@ class Host:
     def __init__(self, channel: Channel, settings: HostSettings) -> None:
         """Load nothing yet."""
         self._channel = channel
+        self._files = InstanceFiles(settings.data_dir)
         self._models = LoadedModels(settings, self._tell)
         self._runs: dict[int, _Run] = {}
         self._lock = threading.Lock()
@@ -105,8 +108,9 @@ class Host:
     def _prepare(self, run: _Run) -> None:
         with self._failing([run]):
             with self._stage(run, HostStage.LOAD):
-                run.opened = self._models.load(run.order.model)
-                self._models.hold(run.order.model)
+                run.opened = self._models.take(run.order.model)
+            if run.opened.runs_program:
+                run.recorder.output_file = program_output(self._files, run.order.run_id)
             with self._stage(run, HostStage.PREPARE):
                 run.prepared = run.model.prepare(run.order.inputs, run.recorder)
 
@@ -123,22 +127,44 @@ class Host:
                 self._concluding.submit(self._conclude, run, tensors)
 
     def _outputs(self, runs: Sequence[_Run]) -> list[Tensors]:
-        """Infer, once more with smaller patches if memory ran out and the model can."""
+        """Infer: in smaller pieces if memory runs out and the model can, on the next engine if the one that serves is gone."""
         model = runs[0].model
         prepared = [run.prepared for run in runs if run.prepared is not None]
+        if any(run.model is not model for run in runs):  # another engine began to serve between them
+            return [output for run in runs for output in self._outputs([run])]
         try:
             return infer_together(model, prepared)
+        except EngineUnavailableError as error:  # a server's own memory that ran out is told like this too
+            return [self._elsewhere(run, error) for run in runs]
         except Exception as error:
-            if not isinstance(fault_of(error), OutOfMemoryError):
-                raise
-            if not model.shrink():
+            if not isinstance(fault_of(error), OutOfMemoryError) or not model.shrink():
                 raise
             error.__traceback__ = None  # its frames hold the arrays that were too many
-        gc.collect()
         for run in runs:
             run.shrunk = True
             run.remarks.append("memory ran out; inferred again in smaller pieces")
-        return [model.infer(item) for item in prepared]
+        return self._in_smaller_pieces(model, prepared)
+
+    def _in_smaller_pieces(self, model: Model, prepared: Sequence[Prepared]) -> list[Tensors]:
+        """Infer one by one, in ever smaller pieces, until it goes."""
+        while True:
+            gc.collect()
+            try:
+                return [model.infer(item) for item in prepared]
+            except Exception as error:
+                if not isinstance(fault_of(error), OutOfMemoryError) or not model.shrink():
+                    raise
+                error.__traceback__ = None
+
+    def _elsewhere(self, run: _Run, fault: DicomNodeError) -> Tensors:
+        """Run on the next engine that may serve; the one that did is tried again after a while."""
+        if run.opened is None:
+            raise fault
+        was = run.opened.opened
+        run.opened = self._models.elsewhere(run.order.model, run.opened, f"it failed while it served: {fault}")
+        get_logger().warning("engine_gone", model=run.order.model.name, backend=was.backend, reason=str(fault))
+        run.prepared = run.model.prepare(run.order.inputs, run.recorder)
+        return run.model.infer(run.prepared)
 
     def _conclude(self, run: _Run, outputs: Tensors) -> None:
         with self._failing([run]):
@@ -171,7 +197,7 @@ class Host:
         with self._lock:
             run = self._runs.pop(run_id, None)
         if run is not None and run.opened is not None:
-            self._models.let_go(run.order.model, for_good=run.shrunk)  # the next run shall have pieces of the usual size
+            self._models.let_go(run.opened, for_good=run.shrunk)  # the next run shall have pieces of the usual size
             run.prepared = None
 
     def _progress_of(self, run: _Run) -> Callable[[float], None]:

@@ -12,6 +12,7 @@ from dicom_node.domain.inference_trace import TracedStep
 from dicom_node.domain.results import InferenceResult
 from dicom_node.errors import DicomNodeError
 from dicom_node.inference import Inputs
+from dicom_node.inference.gate.subject import Engine
 
 
 class HostStage(StrEnum):
@@ -32,13 +33,15 @@ class ModelChoice:
 
     Attributes:
         digest: Of the bundle that the job was made for; another one is refused.
-        on_cpu: Leave the device alone, because it was lost.
+        on_cpu: Why the device is to be left alone, for example because it was lost; empty if it is not.
+        device_bytes: What its manifest says it takes of a GPU; 0 if it says nothing.
     """
 
     name: str
     folder: Path
     digest: str
-    on_cpu: bool = False
+    on_cpu: str = ""
+    device_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class OpenedWith:
         fallback: Why it is not the preferred engine, precision or device; empty if it is.
         verified: Digest of the record that lets this engine and precision serve; empty for the reference.
         versions: Of the libraries that compute, by name.
+        place: `cpu`, `cuda:N`, or the address of a server.
+        unverified: Engines that are here and preferred, and that no record speaks for or against.
     """
 
     backend: str
@@ -97,6 +102,8 @@ class OpenedWith:
     fallback: str
     verified: str
     versions: Mapping[str, str]
+    place: str = "cpu"
+    unverified: tuple[Engine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +214,8 @@ class HostSettings:
     Attributes:
         threads: Threads of an engine on the CPU; 0 takes all cores.
         model_memory_bytes: Models that stay loaded take this much together, at most; the one in use always stays.
+        device: `auto`, `cpu`, or the GPU that is this host's, as `cuda:N`.
+        device_memory_bytes: What models that stay loaded may take of its GPU together, by what they declare; 0 is no limit.
         data_dir: Folder of the node, where built engines and records lie.
         log_level: DEBUG, INFO, WARNING or ERROR.
         log_json: JSON lines in place of key=value.
@@ -218,3 +227,5 @@ class HostSettings:
     data_dir: Path
     log_level: str = "INFO"
     log_json: bool = False
+    device: str = "auto"
+    device_memory_bytes: int = 0

@@ -52,10 +52,12 @@ def changes(before: Routing, after: Routing) -> Iterator[Change]:
 def _of_decision(old: RouteDecision, new: RouteDecision) -> Iterator[ChangeKind]:
     if old.model != new.model:
         yield ChangeKind.OTHER_MODEL
-    if set(old.send_to) != set(new.send_to):
+    if set(old.send_to) != set(new.send_to) or set(old.forward_to) != set(new.forward_to):
         yield ChangeKind.OTHER_DESTINATION
-    if old.inputs != new.inputs:
-        series = [[(i.name, i.series_instance_uid) for i in decision.inputs] for decision in (old, new)]
+    both_forward = bool(old.forward and new.forward)
+    taken = [(*decision.inputs, *(decision.forward if both_forward else ())) for decision in (old, new)]
+    if taken[0] != taken[1]:
+        series = [[(i.name, i.series_instance_uid) for i in inputs] for inputs in taken]
         yield ChangeKind.OTHER_SERIES if series[0] != series[1] else ChangeKind.OTHER_INSTANCES
     if old.priority != new.priority:
         yield ChangeKind.OTHER_PRIORITY

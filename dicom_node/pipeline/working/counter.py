@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dicom_node.config import Configuration
@@ -13,11 +14,11 @@ from dicom_node.storage import Database
 class JobCounter:
     """Claims, and what comes before a claim, in one worker's name."""
 
-    def __init__(self, worker: str, configuration: Configuration, database: Database) -> None:
-        """Take the order of jobs from the configuration."""
+    def __init__(self, worker: str, configuration: Configuration, database: Database, leave: frozenset[str] = frozenset()) -> None:
+        """Take the order of jobs from the configuration, but for models that are left to other workers, by their digests."""
         self._worker = worker
         self._workers = configuration.workers
-        self._order = configuration.workers.to_queue_order()
+        self._order = replace(configuration.workers.to_queue_order(), leave=leave)
         self._database = database
 
     def recover(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,6 @@ from dicom_node.domain.jobs import Job
 from dicom_node.domain.routing import JobInput
 from dicom_node.errors import VolumeError
 from dicom_node.inference import (
-    GeometryPolicy,
     Inputs,
     ModelBundle,
     ModelInput,
@@ -25,7 +24,7 @@ from dicom_node.inference import (
     read_instances,
 )
 from dicom_node.inference.applicability import check
-from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot, Irregular
+from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot
 from dicom_node.pipeline.headers import header_attributes
 from dicom_node.sr_writer import check_one_patient, check_other_input
 from dicom_node.storage import Database
@@ -82,6 +81,9 @@ def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
     _check_patients(job.inputs, series)
     slots = dict(_slots(job.inputs, bundle))
     unused = tuple(wanted.name for number, wanted in enumerate(job.inputs) if number not in slots)
+    if missing := _missing({slot.name for _, slot in slots.values()}, bundle):
+        traced_all = tuple(_traced(one.name, one, series[n], indexed[n]) for n, one in enumerate(job.inputs))
+        return JobImages({}, series[0], traced_all, (), unused, missing)
     inputs: dict[str, ModelInput] = {}
     sources: list[list[pydicom.Dataset]] = []
     traced: list[TracedInput] = []
@@ -92,7 +94,7 @@ def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
         except VolumeError as error:
             traced.append(_traced(name, job.inputs[number], series[number], indexed[number]))
             source = sources[0] if sources else series[0]
-            return JobImages(inputs, source, tuple(traced), (), unused, (f"Input {name}: {error}.",))
+            return JobImages(inputs, source, tuple(traced), (), unused, (_refusal(name, error),))
         inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
         sources.append(read.instances)
         traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
@@ -108,25 +110,36 @@ def _check_patients(wanted: Sequence[JobInput], series: Sequence[Sequence[pydico
 
 
 def _slots(wanted: Sequence[JobInput], bundle: ModelBundle) -> Iterator[tuple[int, tuple[str, InputSlot]]]:
-    """Pair a job's inputs with the model's by name, by number of the job's.
+    """Pair a job's inputs with the model's by name, by number of the job's; those for the model's first input come first.
 
-    The first goes to the first, since a rule without `inputs` has one whose name says nothing. Of several priors under one name the
-    second is `NAME-2`, and so on.
+    Where nothing has the name of the model's first input, the job's first goes there, unless its name is that of another one: a rule
+    without `inputs` has one whose name says nothing. Of several priors under one name the second is `NAME-2`, and so on.
     """
+    first = bundle.manifest.inputs[0]
     declared = {slot.name: slot for slot in bundle.manifest.inputs}
+    found = [(number, declared.get(one.name)) for number, one in enumerate(wanted)]
+    if found and found[0][1] is None and all(slot is not first for _, slot in found):
+        found[0] = (0, first)
     seen: Counter[str] = Counter()
-    for number, one in enumerate(wanted):
-        slot = declared.get(one.name) if number else bundle.manifest.inputs[0]
+    for number, slot in sorted(found, key=lambda pair: pair[1] is not first):
         if slot is not None:
             seen[slot.name] += 1
             yield number, (slot.name if seen[slot.name] == 1 else f"{slot.name}-{seen[slot.name]}", slot)
 
 
+def _missing(given: Set[str], bundle: ModelBundle) -> tuple[str, ...]:
+    """Say which inputs that the model cannot do without the job does not have."""
+    return tuple(f"Input {slot.name} is missing." for slot in bundle.manifest.inputs if not slot.optional and slot.name not in given)
+
+
 def _images(slot: InputSlot, instances: Sequence[pydicom.Dataset]) -> ReadImages:
-    uneven: Literal["refuse", "resample"] = "resample" if slot.uneven is Irregular.RESAMPLE else "refuse"
-    tilted: Literal["refuse", "resample"] = "resample" if slot.tilted is Irregular.RESAMPLE else "refuse"
     kind: Literal["volume", "frames"] = "frames" if slot.kind is InputKind.FRAMES else "volume"
-    return images_from_instances(kind, instances, GeometryPolicy(uneven, tilted))
+    return images_from_instances(kind, instances, slot.to_policy())
+
+
+def _refusal(name: str, error: VolumeError) -> str:
+    """Say what is wrong with the images, and what would let them through."""
+    return f"Input {name}: {error}{f' ({error.hint})' if error.hint else ''}."
 
 
 def _traced(name: str, wanted: JobInput, ordered: Sequence[pydicom.Dataset], found: Sequence[InputInstance]) -> TracedInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dicom_node.errors import DeviceLostError, ModelInputError, OutOfMemoryError, VolumeError
@@ -19,13 +20,17 @@ from dicom_node.pipeline.model_host.messages import (
     Loaded,
     LoadFailed,
     ModelChoice,
+    OpenedWith,
     Prepare,
     Progressed,
 )
+from dicom_node.pipeline.working.engine_keeper import EngineKeeper
 from dicom_node.pipeline.working.not_analysed import not_analysed
 from dicom_node.pipeline.working.run import Fault, Phase, Run
 
 _WITHOUT_DEVICE = timedelta(minutes=10)
+_DEVICE_LOST = "the device was lost a short while ago"
+_TOO_LARGE = "the device had too little memory for it a short while ago"
 _AFTER_STAGE = {HostStage.PREPARE: Phase.PREPARED, HostStage.INFER: Phase.CONCLUDING}
 
 
@@ -36,12 +41,20 @@ class ModelSide:
         alone: Something died: the next run goes in with nothing beside it, until one has ended well.
     """
 
-    def __init__(self, settings: HostSettings, wake: Callable[[], None]) -> None:
-        """Start no process yet."""
+    def __init__(self, settings: HostSettings, wake: Callable[[], None], *, verifies: bool = False) -> None:
+        """Start no process yet.
+
+        Args:
+            settings: Of the host.
+            wake: Called when the host told something.
+            verifies: Have engines verified that are here and of which nothing is known.
+        """
         self._host = ModelHost(settings, wake)
+        self._keeper = EngineKeeper(settings, self.load) if verifies else None
         self._runs: dict[int, Run] = {}
         self._across_jobs: dict[ModelChoice, int] = {}
         self._cpu_until: datetime | None = None
+        self._too_large_until: dict[str, datetime] = {}
         self._log: Logger = get_logger()
         self.alone = False
 
@@ -50,10 +63,12 @@ class ModelSide:
         """Whether no run is being inferred."""
         return not any(run.phase is Phase.INFERRING for run in self._runs.values())
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the device was lost a short while ago, so that models run on the CPU where their bundles allow it."""
-        return self._cpu_until is not None and datetime.now(UTC) < self._cpu_until
+    def on_cpu(self, model_digest: str) -> str:
+        """Say why a model shall leave the device alone now, where its bundle allows the CPU; empty if it need not."""
+        now = datetime.now(UTC)
+        if self._cpu_until is not None and now < self._cpu_until:
+            return _DEVICE_LOST
+        return _TOO_LARGE if now < self._too_large_until.get(model_digest, now) else ""
 
     @property
     def host_pid(self) -> int | None:
@@ -100,6 +115,8 @@ class ModelSide:
         """Take over what the host told since the last call, and what its limits and its death mean."""
         for event in self._host.events():
             self._take(event)
+        if self._keeper is not None:
+            self._keeper.look()
 
     def seconds_to_limit(self) -> float:
         """Say when a limit may be reached, seconds from now."""
@@ -107,6 +124,8 @@ class ModelSide:
 
     def close(self) -> None:
         """End the host."""
+        if self._keeper is not None:
+            self._keeper.close()
         self._host.close()
 
     def _take(self, event: HostEvent) -> None:
@@ -114,6 +133,8 @@ class ModelSide:
             case Loaded():
                 self._across_jobs[event.model] = event.across_jobs
                 self._log_loaded(event)
+                if self._keeper is not None:
+                    self._keeper.want(event.model, event.opened.unverified)
             case LoadFailed():
                 self._log.error("model_unusable", model=event.model.name, reason=str(event.error))
             case Evicted():
@@ -158,6 +179,9 @@ class ModelSide:
                 self._log.warning("model_alone", job=run.job.id, model=run.job.model, reason="memory ran out beside another run")
                 run.phase, run.begun = Phase.READ, False
                 return
+            if event.opened is not None and event.opened.place.startswith("cuda"):
+                self._too_large_for_the_device(run, error, event.opened)
+                return
             run.end(Fault(_with_limit(error, run), retryable=True, by_model=True, opened=event.opened))
         elif isinstance(error, DeviceLostError):
             self._cpu_until = datetime.now(UTC) + _WITHOUT_DEVICE
@@ -168,6 +192,18 @@ class ModelSide:
             run.end(not_analysed(run, run.read, [_sentence(error)], event.steps, event.opened))
         else:
             run.end(Fault(error, retryable=error.retryable, opened=event.opened))
+
+    def _too_large_for_the_device(self, run: Run, error: OutOfMemoryError, opened: OpenedWith) -> None:
+        """Run once more on the CPU, where the bundle allows it."""
+        words = f"{opened.device} has too little memory for the model, in the smallest pieces that it can take too"
+        if run.read is None or not run.read.bundle.manifest.engines.cpu_fallback:
+            hint = "engines.cpu_fallback of model.yaml would let it run on the CPU; a larger batch or window needs more memory"
+            run.end(Fault(OutOfMemoryError(f"{words}: {error}", hint=hint), retryable=True, by_model=True, opened=opened))
+            return
+        self._too_large_until[run.read.choice.digest] = datetime.now(UTC) + _WITHOUT_DEVICE
+        self._log.warning("model_on_cpu", job=run.job.id, model=run.job.model, reason=words)
+        run.read = replace(run.read, choice=replace(run.read.choice, on_cpu=_TOO_LARGE))
+        run.phase, run.begun = Phase.READ, False
 
     def _log_loaded(self, event: Loaded) -> None:
         self._log.info(

@@ -13,6 +13,7 @@ from dicom_node.pipeline.model_host.client import RunLimits
 from dicom_node.pipeline.model_host.messages import ModelChoice
 from dicom_node.pipeline.working.bundle_shelf import BundleShelf
 from dicom_node.pipeline.working.job_images import read_job
+from dicom_node.pipeline.working.placement import Placement
 from dicom_node.pipeline.working.run import ReadJob
 from dicom_node.storage import Database
 
@@ -20,13 +21,14 @@ from dicom_node.storage import Database
 class Reading:
     """Reads jobs, for one configuration. Used from any thread."""
 
-    def __init__(self, workers: WorkersSection, database: Database, shelf: BundleShelf) -> None:
-        """Take where it reads."""
+    def __init__(self, workers: WorkersSection, database: Database, shelf: BundleShelf, placement: Placement | None = None) -> None:
+        """Take where it reads, and which GPU the models have."""
+        self._placement = placement or Placement()
         self._workers = workers
         self._database = database
         self._shelf = shelf
 
-    def read(self, job: Job, *, on_cpu: bool) -> ReadJob:
+    def read(self, job: Job, *, on_cpu: str) -> ReadJob:
         """Find the bundle that a job was made for, and read its inputs.
 
         Raises:
@@ -42,12 +44,13 @@ class Reading:
         if images.unused:
             names = ",".join(images.unused)
             get_logger().warning("inputs_unused", job=job.id, model=job.model, inputs=names, reason="the model has none of these names")
-        return ReadJob(bundle, choice_of(bundle, on_cpu=on_cpu), limits_of(bundle, self._workers), images, perf_counter() - begin)
+        why = on_cpu or self._placement.too_small_for(bundle)
+        return ReadJob(bundle, choice_of(bundle, on_cpu=why), limits_of(bundle, self._workers), images, perf_counter() - begin)
 
 
-def choice_of(bundle: ModelBundle, *, on_cpu: bool) -> ModelChoice:
-    """Name a bundle for the model host."""
-    return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu)
+def choice_of(bundle: ModelBundle, *, on_cpu: str) -> ModelChoice:
+    """Name a bundle for the model host; `on_cpu` says why the device is to be left alone."""
+    return ModelChoice(bundle.manifest.name, bundle.folder, bundle.digest, on_cpu, bundle.manifest.resources.device_memory or 0)
 
 
 def limits_of(bundle: ModelBundle, workers: WorkersSection) -> RunLimits:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.domain.jobs import DeliveryState, JobState
+from dicom_node.domain.jobs import FORWARD, DeliveryState, JobState
 from dicom_node.domain.notices import NoticeState
+from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.errors import StorageError
 from dicom_node.jobs import queue
-from dicom_node.storage import Database, deliveries, delivery_operations, notices
+from dicom_node.pipeline.forwarding import forward_key
+from dicom_node.storage import Database, deliveries, delivery_operations, forwarded, notices
+from dicom_node.storage.forwarded import ReceivedImage
 from dicom_node.storage.notice_tables import NoticeRow
+from dicom_node.storage.senders import SentBy
 from tests.integration.notices.house import FINDINGS, PRIVATE, SECRET, STUDY, NoticeHouse
 from tests.unit.notices.test_webhook import is_signed_by
 
@@ -109,6 +113,23 @@ def test_fifty_deliveries_that_fail_are_one_notice(house: NoticeHouse) -> None:
     assert "50 object(s) to pacs: status A900" in house.mails_to("ops")[0].part("plain")
     house.turn()
     assert len(house.notices()) == 3
+
+
+def test_images_that_cannot_be_forwarded_are_told(house: NoticeHouse) -> None:
+    now = datetime.now(UTC)
+    with house.database.transaction() as session:
+        decision = RouteDecision("chest", FORWARD, (JobInput(FORWARD, STUDY, STUDY + ".1", (STUDY + ".1.1",)),), ("pacs",))
+        job = queue.create_delivering(
+            session, queue.NewJob(forward_key(STUDY, 1, "chest"), decision, "", 3), "forwards", now, delivering=True
+        )
+        image = ReceivedImage(STUDY + ".1.1", "1.2", STUDY + ".1", "path", SentBy("CT", "127.0.0.1"))
+        forwarded.record_images(session, job, [image], {"pacs": frozenset({STUDY + ".1.1"})}, now)
+    house.refuse(job, 1)
+    house.turn()
+    assert house.told() == [("ops", "failure")]
+    text = house.mail.taken[0].part("plain")
+    assert "Outcome: images forwarded" in text
+    assert "1 object(s) to pacs: status A900" in text
 
 
 def test_failures_of_many_jobs_are_told_together(house: NoticeHouse) -> None:

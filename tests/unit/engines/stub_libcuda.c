@@ -5,6 +5,9 @@
 #ifndef INIT
 #define INIT 0
 #endif
+#ifndef FIRST_GIB
+#define FIRST_GIB 24
+#endif
 #ifndef COUNT
 #define COUNT 0
 #endif
@@ -20,7 +23,7 @@ int cuInit(unsigned flags) {
 int cuDriverGetVersion(int *v) { *v = 13000; return 0; }
 int cuDeviceGetCount(int *n) { *n = COUNT; return 0; }
 int cuDeviceGet(int *d, int i) { *d = 40 + i; return 0; }
-int cuDeviceTotalMem_v2(size_t *b, int d) { *b = (size_t)24 << 30; return 0; }
+int cuDeviceTotalMem_v2(size_t *b, int d) { *b = (size_t)(d == 40 ? FIRST_GIB : 24) << 30; return 0; }
 int cuDeviceGetAttribute(int *v, int a, int d) {
 #ifdef FAIL_ATTRIBUTE
     return 1;

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.unit.gate.bundles import write_bundle
 GPU = CudaDevice(0, "Test GPU", 8 << 30, (9, 0), "13.0")
 TORCH = {
     "network": {"file": "network.pt", "format": "torchscript", "inputs": {"x": "images"}},
-    "engines": {"backends": ["torch", "triton"]},
+    "engines": {"backends": ["torch", "triton"], "triton": {"url": "gpu.example.org:8000", "model": "tiny", "version": "3"}},
 }
 
 
@@ -48,10 +49,16 @@ def test_the_reference_is_on_the_cpu_and_the_same_engine_on_a_gpu_is_another(
     assert len(set(keys)) == len(keys)
 
 
-def test_a_server_that_nobody_named_is_not_available(tmp_path: Path) -> None:
-    other = next(c for c in candidates(subject(tmp_path / "tiny", **TORCH)) if c.engine.backend == "triton")
-    assert other.key is None
-    assert "remote" in other.unavailable or "tritonclient" in other.unavailable
+def test_a_served_network_has_the_server_for_its_device_whatever_devices_are_here(tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.http", reason="the extra `triton` is not installed")
+    tiny = subject(tmp_path / "tiny", **TORCH)
+    for device in ("auto", "cpu", "cuda:1"):
+        served = next(c for c in candidates(tiny, device) if c.engine.backend == "triton")
+        assert (served.device, served.unavailable, served.reference) == ("gpu.example.org:8000", "", False)
+        assert served.key is not None
+        assert served.key.device == "gpu.example.org:8000"
+    unnamed = next(c for c in candidates(replace(tiny, remote=None)) if c.engine.backend == "triton")
+    assert (unnamed.key, unnamed.unavailable) == (None, "model.yaml names no server (engines.triton)")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import yaml
 from dicom_node.domain.results import BoxRegion, InferenceResult
 from dicom_node.errors import ModelError
 from dicom_node.inference import ModelInput, StepRecorder, load_bundle, open_model
+from dicom_node.inference.programs.kept_output import kept_output
 from tests.commands import dicom_node
 from tests.unit.inference.steps.bundles import LUNG, NODULE, ONE, SEGMENT, whole_manifest
 from tests.unit.inference.steps.phantom import CENTER_LPS_MM, SOURCES, intensity, places_lps_mm, volume_of
@@ -229,3 +230,26 @@ def test_bundle_of_a_program_is_added_and_faults_have_lines(tmp_path: Path) -> N
     found = dicom_node("models", "verify", "--static", folder).err
     assert "format command names no program" in found
     assert "a program is named by command or image, not by file" in found
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 40, 200])
+def test_of_what_a_program_writes_the_last_is_kept_and_for_this_user_only(tmp_path: Path, blocks: int) -> None:
+    path, limit = tmp_path / "output.txt", 100_000
+    path.write_text("of an earlier run")
+    written = b"".join(f"{number:05d}".encode() * 1000 for number in range(blocks))
+    with kept_output(path, limit) as stream, os.fdopen(os.dup(stream), "wb") as pipe:
+        pipe.write(written)
+    kept = path.read_bytes()
+    assert kept == written[-limit:] or (limit <= len(kept) <= limit + (64 << 10) and written.endswith(kept))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_program_s_output_goes_where_the_run_says_and_the_error_names_it(tmp_path: Path, run: Run) -> None:
+    recorder = StepRecorder(output_file=tmp_path / "said.txt")
+    script = "import sys\nprint('Phantom^Chest on stdout', flush=True)\nprint('and on stderr', file=sys.stderr)\nsys.exit(3)\n"
+    with pytest.raises(ModelError, match="status 3") as caught:
+        run(script, {"measurements": [MEAN]}, recorder=recorder)
+    assert (tmp_path / "said.txt").read_text() == "Phantom^Chest on stdout\nand on stderr\n"
+    assert str(tmp_path / "said.txt") in caught.value.hint
+    assert "Phantom" not in str(caught.value) + caught.value.hint

@@ -122,6 +122,15 @@ def test_receivers_of_mail_need_a_mail_server(folder: Path) -> None:
     assert len([f for f in faults_of(folder, without, TOLD) if "there is no mail server" in f]) == 2
 
 
+def test_rule_that_only_forwards_tells_of_failures_alone(folder: Path) -> None:
+    rules = TOLD.replace("    model: chest-ct-densitometry\n    send_to: [pacs]\n", "    forward_to: [pacs]\n")
+    [found] = faults_of(folder, NOTICES, rules)
+    assert "rules.yaml:5:" in found
+    assert "only forwards images" in found
+    failures = "\n".join(line for line in rules.splitlines() if "result" not in line) + "\n"
+    assert [n.event for n in load(folder, NOTICES, failures).rules[0].notify] == [RuleEvent.FAILURE]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

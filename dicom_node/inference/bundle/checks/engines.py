@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dicom_node.config.faults import Fault, known
 from dicom_node.config.yaml_lines import YamlFile
-from dicom_node.inference.bundle.checks.repeats import repeated
+from dicom_node.inference.bundle.checks.repeats import Place, repeated
 from dicom_node.inference.bundle.engines_schema import Backend
 from dicom_node.inference.bundle.inputs_schema import FileFormat
 from dicom_node.inference.bundle.manifest import Manifest
@@ -36,10 +36,23 @@ def check_engines(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
                 yield source.fault(["engines", "backends", number], message, f"those that do: {', '.join(able)}")
     if engines.keep_fp32 is not None and set(engines.precisions) == {Precision.FP32}:
         yield source.fault(["engines", "keep_fp32"], "everything stays in single precision: precisions are fp32 alone", "leave it out")
+    yield from _check_triton(manifest, source)
     yield from _check_tolerance(manifest, source)
     for name in engines.profiles:
         if manifest.steps.python is None and name not in network.inputs:
             yield source.fault(["engines", "profiles", name], f"the network has no input {name!r}", known(name, list(network.inputs)))
+
+
+def _check_triton(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
+    engines = manifest.engines
+    named = Backend.TRITON in engines.backends
+    if named and engines.triton is None:
+        place: Place = ["engines", "backends", engines.backends.index(Backend.TRITON)]
+        yield source.fault(place, "nothing says where the server is", "write engines.triton: {url: ..., model: ..., version: ...}")
+    if engines.triton is not None and not named:
+        yield source.fault(["engines", "triton"], "backends do not name triton", "name it there, or leave this out")
+    if named and manifest.network.more:
+        yield source.fault(["engines", "triton"], "a server serves one network, the bundle has further ones (network.more)")
 
 
 def _check_tolerance(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:

@@ -33,7 +33,15 @@ def check_network(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
         yield source.fault(
             ["steps", "python"], f"no Python steps are named {python!r} in group dicom_node.models", known(python, python_models())
         )
+    yield from _check_fill(manifest, source)
     yield from _check_format(manifest, source)
+
+
+def _check_fill(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
+    declared = manifest.steps.python is None and manifest.network.format not in (FileFormat.COMMAND, FileFormat.MONAI)
+    for number, given in enumerate(manifest.inputs):
+        if given.fill is not None and not declared:
+            yield source.fault(["inputs", number, "fill"], "is for declared steps; this model sees by itself that the input is missing")
 
 
 def _check_program(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
@@ -60,15 +68,14 @@ def _check_declared(manifest: Manifest, source: YamlFile) -> Iterator[Fault]:
         yield source.fault(["network", "inputs"], "no input of the network is named: declared steps do not know what it gets")
     for name in network.more:
         yield source.fault(["network", "more", name], "only Python steps can use a further network")
-    optional = {slot.name for slot in manifest.inputs if slot.optional}
-    for name, slot in network.inputs.items():
-        if slot in optional:
-            yield source.fault(["network", "inputs", name], f"input {slot!r} is optional, the network needs it")
     used = {*network.inputs.values(), *_stacked(manifest)}
     for number, given in enumerate(manifest.inputs):
         if network.inputs and given.name not in used:
             place: Place = ["inputs", number, "name"]
             yield source.fault(place, f"nothing uses input {given.name!r}", "name it in network.inputs, or leave it out")
+        elif number and network.inputs and given.optional and given.fill is None:
+            place = ["inputs", number, "optional"]
+            yield source.fault(place, "the network needs it, and nothing says what it gets where it is missing", "name fill, such as 0")
 
 
 def _stacked(manifest: Manifest) -> set[str]:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from dicom_node.domain.instances import InstanceKind
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import UnparsableDataSetError
-from dicom_node.scp.door import InstanceKind
-from dicom_node.scp.header_scan import DEFLATED
 
+DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 LONGEST_HEAD: Final = 64 << 10
 PREFIX_ENDS_AT: Final = 132
 _PREFIX = b"DICM"
@@ -74,6 +74,11 @@ class FileMeta:
         if len(self._buffer) > LONGEST_HEAD:
             raise UnparsableDataSetError(f"file meta does not end within {LONGEST_HEAD} bytes")
         return None
+
+    @property
+    def size_bytes(self) -> int:
+        """Where in the file the data set begins, once the head is complete."""
+        return self._position
 
     def end(self) -> None:
         """Say that the file ends before its head did.
