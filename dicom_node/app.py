@@ -139,17 +139,18 @@ def _worker_count(configuration: Configuration) -> int:
 
 
 def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configuration:
-    """Read the configuration and every model bundle it names.
+    """Read the configuration, every model bundle it names, and the site's templates of e-mails.
 
     Args:
         path: node.yaml.
         rules: In place of the rules file that it names.
 
     Raises:
-        ConfigurationFaults: every fault of the files and of the bundles.
+        ConfigurationFaults: every fault of the files, of the bundles and of the templates.
     """
     configuration = load_configuration(path, rules)
     check_bundles(configuration, path)
+    check_templates(configuration)
     return configuration
 
 
@@ -171,6 +172,19 @@ def check_bundles(configuration: Configuration, path: Path) -> None:
         raise ConfigurationFaults([Fault(str(path), 1, "models_dir", str(error))]) from error
     if faults := list(input_faults(configuration, bundles)):
         raise ConfigurationFaults(faults)
+
+
+def check_templates(configuration: Configuration) -> None:
+    """Try a site's templates of e-mails on made-up notices of every kind, in every language.
+
+    Raises:
+        ConfigurationFaults: every template that is at fault, with its line.
+    """
+    folder = configuration.node.notifications.templates
+    if folder is not None:
+        faults = import_module("dicom_node.delivery.notices.trial").faults_of(folder)
+        if faults:
+            raise ConfigurationFaults([Fault(file, line, "", message, hint) for file, line, message, hint in faults])
 
 
 class Supervisor:

@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "results": _Command("results"),
     "commitments": _Command("commitments"),
     "fetches": _Command("fetches"),
+    "notices": _Command("notices"),
     "models": _Command("models"),
     "rules": _Command("rules"),
 }

@@ -15,6 +15,7 @@ from dicom_node.cli.output import print_json
 from dicom_node.config import Configuration, load_configuration
 from dicom_node.config.tls_files import CertificateInUse, certificates_in_use
 from dicom_node.delivery.channel import channel_to
+from dicom_node.delivery.notices import email
 from dicom_node.domain.commitments import CommitmentState
 from dicom_node.domain.destinations import Destination, TheSender
 from dicom_node.errors import ConfigError, DicomNodeError, ModelError, StorageError
@@ -26,7 +27,7 @@ from dicom_node.pipeline.running_node import LOCK
 from dicom_node.pipeline.settling import is_made_good
 from dicom_node.pipeline.sources import opened
 from dicom_node.scp.accelerator import accelerator
-from dicom_node.storage import Database, InstanceFiles, commitments, deliveries, delivery_commitments
+from dicom_node.storage import Database, InstanceFiles, commitments, deliveries, delivery_commitments, notices
 from dicom_node.storage.circuits import read_circuits
 
 _GIVEN_UP_SHOWN_FOR = timedelta(days=30)
@@ -48,7 +49,7 @@ class Finding:
 
 
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check port, disk, database, models, receive path, certificates, destinations, query sources. Exit status 1 if one is at fault."""
+    """Check port, disk, database, models, receive path, certificates, destinations, query sources, mail. Exit status 1 on a fault."""
     findings = examine(load_configuration(config))
     if as_json:
         print_json(findings)
@@ -70,6 +71,7 @@ def examine(configuration: Configuration) -> list[Finding]:
         ("commitments", _commitments),
         ("deliveries", _deliveries),
         ("models", _models),
+        ("notices", _notices),
     ]
     findings = [_run(name, configuration, check) for name, check in checks]
     found = accelerator()
@@ -86,6 +88,8 @@ def examine(configuration: Configuration) -> list[Finding]:
         findings.append(_run(f"destination {destination.name}", configuration, answer))
     for name in configuration.query_sources:
         findings.append(_run(f"query source {name}", configuration, lambda c, name=name: opened(c, name).check()))  # type: ignore[misc]
+    if (smtp := configuration.smtp) is not None:
+        findings.append(_run("mail server", configuration, lambda _: email.check(smtp)))
     return findings
 
 
@@ -140,6 +144,21 @@ def _deliveries(configuration: Configuration) -> str:
     if faults:
         raise StorageError("; ".join(faults), hint="see `dicom-node deliveries list`; `deliveries retry JOB` sends again")
     return f"none refused or given up, {len(waiting)} waiting for commitment"
+
+
+def _notices(configuration: Configuration) -> str:
+    receivers = len(configuration.receivers)
+    database = Database(configuration.node.database)
+    found, newest = database.schema_version()
+    if found != newest:
+        return f"{receivers} receiver(s), nobody told yet"
+    now = datetime.now(UTC)
+    with database.reading() as session:
+        dead, next_due = notices.dead(session, now - _GIVEN_UP_SHOWN_FOR), notices.next_due(session)
+    database.close()
+    if dead:
+        raise StorageError(f"{dead} notice(s) given up", hint="see `dicom-node notices list --state DEAD`; `notices retry` sends again")
+    return f"{receivers} receiver(s), none given up" + (", some waiting" if next_due else "")
 
 
 def _is_running(configuration: Configuration) -> bool:

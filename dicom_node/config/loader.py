@@ -14,6 +14,7 @@ from dicom_node.config.following_check import check_following
 from dicom_node.config.model import Configuration
 from dicom_node.config.models_dir import find_models
 from dicom_node.config.node_schema import NodeFile
+from dicom_node.config.notices_check import check_notices, check_notices_of_rules
 from dicom_node.config.profiles_check import check_profiles
 from dicom_node.config.readable_rules import readable_rules
 from dicom_node.config.rules_schema import RulesFile
@@ -56,6 +57,7 @@ def load_configuration(path: Path, rules: Path | RulesText | None = None) -> Con
         faults.extend(check_destinations(node, node_yaml))
         faults.extend(check_profiles(node, node_yaml))
         faults.extend(check_sources(node, node_yaml))
+        faults.extend(check_notices(node, node_yaml))
         if rules_yaml is not None:
             faults.extend(_cross_check_rules(node, rules_file or readable_rules(rules_yaml), rules_yaml))
     if faults or node is None or rules_file is None:
@@ -111,8 +113,9 @@ def _with_absolute_paths(node: NodeFile, path: Path) -> NodeFile:
     destinations = tuple(d.below(folder) for d in node.destinations)
     peers = tuple(p.model_copy(update={"passcode_file": folder / p.passcode_file}) if p.passcode_file else p for p in node.peers)
     paths = {"data_dir": folder / node.data_dir, "rules": folder / node.rules, "models_dir": folder / node.models_dir}
+    notifications = node.notifications.below(folder)
     return with_absolute_sources(with_absolute_arrivals(node, folder), folder).model_copy(
-        update={"dicom": dicom, "destinations": destinations, "peers": peers, **paths}
+        update={"dicom": dicom, "notifications": notifications, "destinations": destinations, "peers": peers, **paths}
     )
 
 
@@ -159,6 +162,7 @@ def _cross_check_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> It
     yield from _repeated([rule.name for rule in rules.rules], "rules", source)
     yield from check_following(rules, source)
     yield from check_sources_of_rules(node, rules, source)
+    yield from check_notices_of_rules(node, rules, source)
     destinations = [d.name for d in node.destinations]
     models = find_models(node.models_dir)
     for number, rule in enumerate(rules.rules):

@@ -11,11 +11,14 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from dicom_node.config.node_schema import NodeFile, WorkersSection
+from dicom_node.config.notices_schema import ANY_PEER
 from dicom_node.config.return_addresses import return_addresses
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.section import Section
 from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
+from dicom_node.domain.notices import Receiver, SilenceWatch, SmtpServer
 from dicom_node.domain.profiles import PRESETS, ResultProfile
+from dicom_node.domain.queue_order import hours_from_text
 from dicom_node.domain.rules import Rule
 from dicom_node.domain.sources import Source
 from dicom_node.domain.waits import DEFAULT_WAITS, Wait
@@ -115,6 +118,30 @@ class Configuration(Section):
     def query_sources(self) -> Mapping[str, Source]:
         """Query sources by name."""
         return {s.name: s.to_source() for s in self.node.query_sources}
+
+    @cached_property
+    def receivers(self) -> Mapping[str, Receiver]:
+        """Who may be told, by name."""
+        return {r.name: r.to_receiver() for r in self.node.notifications.receivers}
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """Mail server."""
+        smtp = self.node.notifications.smtp
+        return smtp.to_server() if smtp else None
+
+    @cached_property
+    def silence_watches(self) -> tuple[SilenceWatch, ...]:
+        """Peers that must not be silent for long."""
+        titles = {
+            **{s.name: s.name for s in self.node.stow.senders},
+            **{p.name: p.ae_title for p in self.node.peers},
+            ANY_PEER: "",
+        }
+        section = self.node.notifications
+        return tuple(
+            SilenceWatch(s.peer, titles[s.peer], s.after, tuple(map(hours_from_text, s.hours)), section.zone, s.to) for s in section.silence
+        )
 
     @cached_property
     def report_to(self) -> Mapping[str, StorageScp]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dicom_node.config.arrivals_schema import StowSection, WatchSection
 from dicom_node.config.destinations_schema import DestinationSection
+from dicom_node.config.notices_schema import NotificationsSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
 from dicom_node.config.profiles_schema import ProfileSection
 from dicom_node.config.results_schema import ResultsSection
@@ -165,6 +166,7 @@ class NodeFile(Section):
     web: WebSection = Field(default_factory=WebSection, description="HTTP side.")
     stow: StowSection = Field(default_factory=StowSection, description="STOW-RS.")
     watch: tuple[WatchSection, ...] = Field((), description="Folders whose files are imported.")
+    notifications: NotificationsSection = Field(default_factory=NotificationsSection, description="Who is told of what, and how.")
     logging: LoggingSection = Field(default_factory=LoggingSection, description="Logs.")
     drain_timeout: Duration = Field(
         timedelta(seconds=60), description="On stop, how long open associations and running jobs may take to end."

@@ -125,8 +125,13 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(_section_text(item) if isinstance(item, BaseModel) else _text(item) for item in value)}]"
     return str(value.value if isinstance(value, Enum) else value)
+
+
+def _section_text(section: BaseModel) -> str:
+    shown = {name: _text(getattr(section, name)) for name in type(section).model_fields}
+    return f"{{{', '.join(f'{name}: {text}' for name, text in shown.items() if text != NOT_SET)}}}"
 
 
 def duration_text(value: timedelta) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, field_validator, mode
 from dicom_node.config.complete_schema import CompleteWhenSection, WaitSection
 from dicom_node.config.conditions import Match, Wanted, conditions
 from dicom_node.config.inputs_schema import InputSection
+from dicom_node.config.notices_schema import NotifySection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
 from dicom_node.config.when import AfterWhen, When
@@ -67,6 +68,7 @@ class RuleSection(Section):
         OnEmpty.REPORT, description="A result that says why nothing was analysed: `report` it, or `keep` it here."
     )
     on_no_finding: OnEmpty = Field(OnEmpty.REPORT, description="A result that says that nothing was found: `report` it, or `keep` it here.")
+    notify: tuple[NotifySection, ...] = Field((), description="Whom to tell of results, critical findings and failures.")
 
     @field_validator("match")
     @classmethod
@@ -117,6 +119,7 @@ class RuleSection(Section):
             active_until=self.schedule.active_until,
             on_late=self.on_late,
             after=After(self.after.model, self.after.when) if self.after else None,
+            notify=tuple(section.to_notify() for section in self.notify),
             forward_to=self.forward_to,
             on_not_analysed=self.on_not_analysed,
             on_no_finding=self.on_no_finding,

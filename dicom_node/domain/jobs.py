@@ -10,6 +10,8 @@ from pathlib import Path
 from dicom_node.domain.routing import JobInput
 from dicom_node.domain.rules import Priority
 
+NOT_ANALYSED = "not analysed: "
+"""How the reason of a run begins whose model did not analyse its images; what follows may quote their header."""
 FORWARD = "forward"
 """Stands for the model, and its digest, of a job that sends received images on."""
 IMAGE = "IMAGE"

@@ -222,6 +222,28 @@ class After:
     when: str = ""
 
 
+class RuleEvent(StrEnum):
+    """What a rule may have told."""
+
+    RESULT = "result"
+    CRITICAL = "critical"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """What a rule asks for.
+
+    Attributes:
+        to: Names of receivers.
+        when: With `critical`: CEL expression over `result`; empty otherwise.
+    """
+
+    event: RuleEvent
+    to: tuple[str, ...]
+    when: str = ""
+
+
 SINGLE_INPUT = InputSlot("image")
 """The input of a rule that names none: the series with the most instances that meet its `match`."""
 
@@ -257,6 +279,7 @@ class Rule:
     active_until: datetime | None = None
     on_late: OnLate = OnLate.RUN
     after: After | None = None
+    notify: tuple[Notify, ...] = ()
     forward_to: tuple[str, ...] = ()
     on_not_analysed: OnEmpty = OnEmpty.REPORT
     on_no_finding: OnEmpty = OnEmpty.REPORT

@@ -12,9 +12,10 @@ from sqlmodel import Session, col, select
 from dicom_node.domain.jobs import Job, JobKey, JobStage, JobState
 from dicom_node.domain.queue_order import QueueOrder
 from dicom_node.domain.routing import JobInput, RouteDecision
-from dicom_node.domain.rules import Priority
+from dicom_node.domain.rules import Priority, RuleEvent
 from dicom_node.jobs.claiming import take_next, take_this
 from dicom_node.jobs.states import check_transition
+from dicom_node.storage import notice_events
 from dicom_node.storage.tables import JobEventRow, JobRow
 
 _FIRST_RETRY_S = 5.0
@@ -161,6 +162,7 @@ def finish(session: Session, job: Job, finished: Finished, now: datetime) -> Non
     row.timings, row.findings = dict(finished.timings), dict(finished.findings)
     row.trace = None if finished.trace is None else dict(finished.trace)
     _change(session, row, JobState.DELIVERING if finished.delivering else JobState.DONE, now, finished.reason)
+    notice_events.note(session, RuleEvent.RESULT, job.id, now)
 
 
 def fail_attempt(session: Session, job_id: int, reason: str, *, retryable: bool, now: datetime) -> JobState:
@@ -271,3 +273,5 @@ def _change(session: Session, row: JobRow, to: JobState, now: datetime, reason: 
     if to != JobState.RUNNING:
         row.lease_owner = row.lease_until = row.stage = row.progress = None
     row.ahead_by = row.begun_until = None
+    if to == JobState.FAILED:
+        notice_events.note(session, RuleEvent.FAILURE, row.id or 0, now)

@@ -12,8 +12,6 @@ from dicom_node.domain.jobs import Delivery, DeliveryState, JobState
 from dicom_node.jobs import queue
 from dicom_node.storage import deliveries
 
-_GIVEN_UP = (DeliveryState.REFUSED, DeliveryState.DEAD)
-
 
 def is_covered_by_another(delivery: Delivery) -> bool:
     """Say whether what an object says was owed to its destination in another form beside it, which `went_as` names."""
@@ -48,7 +46,7 @@ def settle(session: Session, job_id: int, now: datetime) -> JobState | None:
     if job is None or job.state is not JobState.DELIVERING:
         return None
     made_good = [d for d in found if is_made_good(d, found)]
-    failed = [d for d in found if d.state in _GIVEN_UP and d not in made_good]
+    failed = [d for d in found if d.state in deliveries.GIVEN_UP and d not in made_good]
     to = JobState.FAILED if failed else JobState.DONE
     words = f"{len(failed)} of {len(found)} deliveries refused or given up: {failed[0].destination}: {failed[0].reason}" if failed else ""
     queue.settle(session, job_id, to, words or "; ".join(["delivered", *map(_made_good, made_good)]), now)

@@ -10,7 +10,7 @@ from sqlmodel import Session
 from dicom_node.config import Configuration
 from dicom_node.delivery.channel import Channel, SaysWhatItTakes
 from dicom_node.delivery.fallbacks import Form, allowed_stand_ins, best_in_form, classes_of, form_of
-from dicom_node.domain.jobs import IMAGE, Delivery, DeliveryState, StoredResult
+from dicom_node.domain.jobs import IMAGE, Delivery, StoredResult
 from dicom_node.domain.profiles import DEFAULT_PROFILE, PRESETS, ResultProfile
 from dicom_node.errors import ResultError, StorageError
 from dicom_node.jobs import queue
@@ -19,8 +19,6 @@ from dicom_node.pipeline.results.apart import Build
 from dicom_node.pipeline.results.forms import profile_for
 from dicom_node.pipeline.settling import settle
 from dicom_node.storage import Database, deliveries, delivery_operations
-
-_GIVEN_UP = (DeliveryState.REFUSED, DeliveryState.DEAD)
 
 
 class StandIns:
@@ -96,7 +94,7 @@ class StandIns:
             written = deliveries.results_of(session, delivery.job_id)
             if best := self._best(delivery, form, [r for r in written if r.sop_instance_uid not in owed]):
                 delivery_operations.put_in_place(session, delivery, best, str(form), now)
-            elif any(form_of(d.result.sop_class_uid) is form and d.state not in _GIVEN_UP for d in owed.values()):
+            elif any(form_of(d.result.sop_class_uid) is form and d.state not in deliveries.GIVEN_UP for d in owed.values()):
                 covered = f"{reason}; {form} goes as an object of its own"
                 delivery_operations.not_taken(session, delivery, covered, str(form), now)
             else:

@@ -14,12 +14,15 @@ from sqlmodel.sql.expression import Select
 
 from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryEvent, DeliveryState, Job, StoredResult
 from dicom_node.domain.results import Predecessor
+from dicom_node.domain.rules import RuleEvent
+from dicom_node.storage import notice_events
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, JobRow, ResultRow
 
 Wanted: TypeAlias = Mapping[str, str]
 """Variant of each kind of object that a destination gets."""
 
 ACCEPTED = (DeliveryState.SENT, DeliveryState.COMMITTED)
+GIVEN_UP = (DeliveryState.REFUSED, DeliveryState.DEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,10 @@ def record_attempt(session: Session, delivery_id: int, attempt: Attempt, now: da
 def change(session: Session, row: DeliveryRow, to: DeliveryState, reason: str, now: datetime) -> None:
     """Bring a delivery into a state, with its event; what belongs to the state that it leaves is cleared."""
     session.add(DeliveryEventRow(delivery_id=row.id or 0, at=now, from_state=row.state, to_state=to, reason=reason))
+    if row.state in GIVEN_UP and to not in GIVEN_UP:
+        notice_events.withdraw(session, row.id or 0)
+    elif to in GIVEN_UP and row.state not in GIVEN_UP:
+        notice_events.note(session, RuleEvent.FAILURE, row.job_id, now, row.id)
     if row.state != to:
         row.state, row.state_at = to, now
     if to != DeliveryState.HELD:

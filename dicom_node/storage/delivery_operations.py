@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
+from dicom_node.storage import notice_events
 from dicom_node.storage.deliveries import ACCEPTED, change, owe
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 
@@ -83,6 +84,8 @@ def not_taken(session: Session, delivery: Delivery, reason: str, went_as: str, n
         return False
     row.reason, row.went_as = reason, went_as
     change(session, row, DeliveryState.REFUSED, reason, now)
+    if went_as:  # no failure to be told: if the other form is refused too, the job fails, which is
+        notice_events.withdraw(session, delivery.id)
     return True
 
 

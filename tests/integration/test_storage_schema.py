@@ -39,6 +39,10 @@ FETCH = (
     "INSERT INTO fetch (id, kind, state, study_instance_uid, source, rule, input, wanted, attempt, asked_at, next_attempt_at, deadline,"
     " missing, reason) VALUES (1, 'count', 'OWED', '1.2', 'archive', '', '', '{}', 0, '2024-01-01', '2024-01-01', '2024-01-02', '[]', '')"
 )
+NOTICE = (
+    "INSERT INTO notice (id, uuid, receiver, event, facts, state, created_at, owed_at, attempt, next_attempt_at, reason, taken, refused)"
+    f" VALUES (1, '{'u' * 36}', 'ops', 'result', '{{}}', 'OWED', '2024-01-01', '2024-01-01', 0, '2024-01-01', '', '[]', '{{}}')"
+)
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 
@@ -100,6 +104,16 @@ def test_migrating_twice_changes_nothing(tmp_path: Path, database: Database) -> 
         "UPDATE fetch SET source = ''",
         "UPDATE fetch SET counted = 3",
         "UPDATE fetch SET deadline = '2023-12-31'",
+        NOTICE.replace("VALUES (1, ", "VALUES (2, "),
+        "UPDATE notice SET event = 'gossip'",
+        "UPDATE notice SET state = 'LOST'",
+        "UPDATE notice SET state = 'SENT'",
+        "UPDATE notice SET sent_at = '2024-01-01'",
+        "UPDATE notice SET uuid = 'short'",
+        "UPDATE notice SET attempt = -1",
+        "INSERT INTO notice_event (kind, at, job_id) VALUES ('critical', '2024-01-01', 1)",
+        "INSERT INTO notice_event (kind, at, job_id) VALUES ('result', '2024-01-01', 99)",
+        "INSERT INTO notice_attempt (notice_id, at, to_state, reason) VALUES (99, '2024-01-01', 'OWED', '')",
     ],
 )
 def test_database_itself_refuses_what_must_not_be(database: Database, statement: str) -> None:
@@ -116,6 +130,7 @@ def test_database_itself_refuses_what_must_not_be(database: Database, statement:
         session.connection().execute(text(NEW_DELIVERY))
         session.connection().execute(text(COMMITMENT))
         session.connection().execute(text(FETCH))
+        session.connection().execute(text(NOTICE))
     with pytest.raises(StorageError, match="constraint"), database.transaction() as session:
         session.connection().execute(text(statement))
 

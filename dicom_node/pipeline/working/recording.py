@@ -11,7 +11,7 @@ from dicom_node import __version__
 from dicom_node.config import Configuration
 from dicom_node.domain.findings import findings_from_result
 from dicom_node.domain.inference_trace import InferenceTrace
-from dicom_node.domain.jobs import Job, JobState
+from dicom_node.domain.jobs import NOT_ANALYSED, Job, JobState
 from dicom_node.domain.profiles import DEFAULT_PROFILE, PRESETS, ResultProfile
 from dicom_node.domain.results import InferenceResult, Predecessor
 from dicom_node.domain.volume import Volume
@@ -156,7 +156,7 @@ class Recording:
 def _reason(outcome: Outcome, result: InferenceResult, kept: str) -> str:
     if outcome is Outcome.NO_FINDING:
         return f"no finding; {kept}"
-    return f"not analysed: {'; '.join(result.not_analysed)}; {kept}" if result.not_analysed else kept
+    return f"{NOT_ANALYSED}{'; '.join(result.not_analysed)}; {kept}" if result.not_analysed else kept
 
 
 def _trace(images: JobImages, concluded: Concluded) -> InferenceTrace:

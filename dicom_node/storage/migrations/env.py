@@ -6,11 +6,12 @@ from alembic import context
 from sqlmodel import SQLModel
 
 from dicom_node.errors import StorageError
-from dicom_node.storage import commitment_tables, fetch_tables, replay_tables, tables
+from dicom_node.storage import commitment_tables, fetch_tables, notice_tables, replay_tables, tables
 
 assert tables.StudyRow.metadata is SQLModel.metadata  # noqa: S101 - the import registers the tables
 assert commitment_tables.CommitmentRow.metadata is SQLModel.metadata  # noqa: S101 - as above
 assert fetch_tables.FetchRow.metadata is SQLModel.metadata  # noqa: S101 - as above
+assert notice_tables.NoticeRow.metadata is SQLModel.metadata  # noqa: S101 - as above
 assert replay_tables.RuleVersionRow.metadata is SQLModel.metadata  # noqa: S101 - as above
 
 connection = context.config.attributes["connection"]

@@ -1,0 +1,118 @@
+"""From events to notices: whom the rules have told. All of it in one transaction, so that nothing is told twice and nothing is lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
+
+from sqlmodel import Session
+
+from dicom_node.config import Configuration
+from dicom_node.domain.jobs import JobState
+from dicom_node.domain.notice_facts import JobFacts, NoticeFacts
+from dicom_node.domain.notices import NoticeEvent
+from dicom_node.domain.rules import Rule, RuleEvent
+from dicom_node.ops.logs import get_logger
+from dicom_node.storage import notice_events, notices
+from dicom_node.storage.notice_facts import job_facts
+from dicom_node.storage.notice_tables import NoticeEventRow
+from dicom_node.storage.tables import JobRow
+
+_FALSE = "the expression is false"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Since when something waits to be told; None: nothing does."""
+
+    result: datetime | None
+    failure: datetime | None
+
+    def due_at(self, group_wait: timedelta) -> datetime | None:
+        """Say when it is told: results at once, failures when others had time to join them."""
+        moments = (self.result, self.failure + group_wait if self.failure else None)
+        return min((m for m in moments if m is not None), default=None)
+
+
+def waiting(session: Session) -> Waiting:
+    """Look whether something is to be told."""
+    return Waiting(notice_events.oldest(session, RuleEvent.RESULT), notice_events.oldest(session, RuleEvent.FAILURE))
+
+
+def address(session: Session, configuration: Configuration, now: datetime) -> int:
+    """Owe notices about all that happened; returns how many.
+
+    Failures are told together as soon as the first is `group_wait` old, one notice a receiver, however many jobs and deliveries failed.
+    """
+    rules = {rule.name: rule for rule in configuration.rules}
+    owed = 0
+    for row in notice_events.results(session):
+        owed += _tell_result(session, rules, row, now)
+        notice_events.remove(session, [row])
+    failures = notice_events.failures(session)
+    if failures and failures[0].at + configuration.node.notifications.group_wait <= now:
+        owed += _tell_failures(session, configuration, failures, now)
+        notice_events.remove(session, failures)
+    return owed
+
+
+def _tell_result(session: Session, rules: dict[str, Rule], event: NoticeEventRow, now: datetime) -> int:
+    job = session.get_one(JobRow, event.job_id)
+    rule = rules.get(job.rule)
+    if rule is None or job.shadow:  # what is not sent is not told either
+        return 0
+    facts = job_facts(session, job, event.at)
+    critical = _critical_receivers(rule, job, facts)
+    others = [name for n in rule.notify if n.event is RuleEvent.RESULT for name in n.to if name not in critical]
+    told = notices.owe(session, others, NoticeEvent.RESULT, NoticeFacts((facts,)), now)
+    if critical:
+        facts = job_facts(session, job, event.at, critical=True)
+        told += notices.owe(session, critical, NoticeEvent.CRITICAL, NoticeFacts((facts,)), now)
+    return told
+
+
+def _critical_receivers(rule: Rule, job: JobRow, facts: JobFacts) -> list[str]:
+    wanted = [n for n in rule.notify if n.event is RuleEvent.CRITICAL]
+    if not wanted or facts.outcome != "analysed":
+        return []
+    compile_after = import_module("dicom_node.config.expressions").compile_after  # the engine takes 20 MB, for rules that need it
+    found: list[str] = []
+    for notify in wanted:
+        met, why = compile_after(notify.when).holds(job.findings)
+        if met:
+            found += notify.to
+        elif why != _FALSE:
+            get_logger().warning("critical_not_computed", job=job.id, rule=rule.name, reason=why)
+    return found
+
+
+def _tell_failures(session: Session, configuration: Configuration, events: Sequence[NoticeEventRow], now: datetime) -> int:
+    by_job: dict[int, list[NoticeEventRow]] = defaultdict(list)
+    for event in events:
+        by_job[event.job_id].append(event)
+    by_receiver: dict[str, list[JobFacts]] = defaultdict(list)
+    for job_id, rows in by_job.items():
+        job = session.get_one(JobRow, job_id)
+        facts = job_facts(session, job, rows[0].at)
+        if _is_news(job, facts, rows):
+            for name in _failure_receivers(configuration, job.rule):
+                by_receiver[name].append(facts)
+    return sum(
+        notices.owe(session, [name], NoticeEvent.FAILURE, NoticeFacts.of_jobs(tuple(jobs)), now) for name, jobs in by_receiver.items()
+    )
+
+
+def _is_news(job: JobRow, facts: JobFacts, events: Sequence[NoticeEventRow]) -> bool:
+    """Say whether there is something to tell: a job that failed by deliveries is told with them, one that runs again not at all."""
+    if any(event.delivery_id is not None for event in events):
+        return True
+    return job.state == JobState.FAILED and not facts.deliveries
+
+
+def _failure_receivers(configuration: Configuration, rule_name: str) -> tuple[str, ...]:
+    rule = next((r for r in configuration.rules if r.name == rule_name), None)
+    own = [name for n in rule.notify if n.event is RuleEvent.FAILURE for name in n.to] if rule else []
+    return tuple(dict.fromkeys(own or configuration.node.notifications.failures_to))
