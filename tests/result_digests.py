@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.metadata import version
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from dicom_node.sr_writer import (
     build_for_profiles,
     build_results,
     build_self_test,
+    encoded,
 )
 from tests.result_findings import KEY, LUNG, ML, ORGAN, VOLUME, empty_result, full_result, request
 from tests.result_sources import NOW, SERIES, SOURCES, STUDY, MadeSource, color, gray, header, stack
@@ -164,11 +164,10 @@ def digests(made: Sequence[ResultObject]) -> dict[str, str]:
             for keyword in (*_OF_THE_CLOCK, *([_BY_THE_LIBRARY] if data_set.get("Manufacturer") == _LIBRARY else [])):
                 if keyword in data_set:
                     data_set[keyword].value = ""
-        buffer = BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's, about headers that are kept as they are
-            item.data_set.save_as(buffer, enforce_file_format=True)
-        found[f"{item.kind} {item.number} {item.variant}".strip()] = sha256(buffer.getbuffer()).hexdigest()
+            content = encoded(item.data_set)
+        found[f"{item.kind} {item.number} {item.variant}".strip()] = sha256(content).hexdigest()
     return found
 
 
