@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 
 from dicom_node.domain.jobs import StoredResult
 from dicom_node.errors import StorageError
-from dicom_node.sr_writer import ResultObject
+from dicom_node.sr_writer import ResultObject, encoded
 from dicom_node.storage import InstanceFiles
-from dicom_node.storage.files import sync_folder, write_durably
+from dicom_node.storage.files import sync_folder, write_content
+
+_WRITERS = 4
 
 _PROGRAM_OUTPUT = "program-output.txt"
 
@@ -19,28 +22,32 @@ _PROGRAM_OUTPUT = "program-output.txt"
 def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObject]) -> list[StoredResult]:
     """Write each object below `results/`; a later attempt of the same job replaces what an earlier one left.
 
+    The next object is encoded while the disk takes the last ones. All files and their names are durable when this returns.
+
     Raises:
         StorageError: disk full or broken.
     """
     folder = _folder(files, job_id)
-    stored = []
-    for item in objects:
-        buffer = BytesIO()
-        item.data_set.save_as(buffer, enforce_file_format=True)
-        path = folder / f"{item.kind}-{item.number}{_suffix(item.variant)}.dcm"
-        write_durably(path, [buffer.getbuffer()], partial=folder / f".{path.name}.partial")
-        stored.append(
-            StoredResult(
-                item.kind,
-                item.number,
-                str(item.data_set.SOPClassUID),
-                str(item.data_set.SOPInstanceUID),
-                str(item.data_set.SeriesInstanceUID),
-                path,
-                item.variant,
-            )
-        )
-    return stored
+    paths = [folder / f"{item.kind}-{item.number}{_suffix(item.variant)}.dcm" for item in objects]
+    under_way: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="result") as pool:
+        for item, path in zip(objects, paths, strict=True):
+            if len(under_way) == _WRITERS:  # what is encoded and not written yet is held in memory
+                under_way.popleft().result()
+            content = encoded(item.data_set)
+            under_way.append(pool.submit(write_content, path, [content], partial=folder / f".{path.name}.partial"))
+        for written in under_way:
+            written.result()
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror}", hint="check free space and permissions of data_dir") from error
+    return [_stored(item, path) for item, path in zip(objects, paths, strict=True)]
+
+
+def _stored(item: ResultObject, path: Path) -> StoredResult:
+    uids = (item.data_set.SOPClassUID, item.data_set.SOPInstanceUID, item.data_set.SeriesInstanceUID)
+    return StoredResult(item.kind, item.number, str(uids[0]), str(uids[1]), str(uids[2]), path, item.variant)
 
 
 def program_output(files: InstanceFiles, job_id: int) -> Path:

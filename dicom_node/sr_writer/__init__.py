@@ -1,6 +1,7 @@
 """Result objects: findings in, checked DICOM data sets out. Pure: no database, no network, no clock."""
 
 from dicom_node.sr_writer.build import BuildRequest, Built, ResultObject, build_all, build_for_profiles, build_results
+from dicom_node.sr_writer.encode import encoded
 from dicom_node.sr_writer.form import DEFAULT_FORM, ObjectKind, ResultForm, SegKind, SrClass
 from dicom_node.sr_writer.gate import check_one_patient, check_other_input
 from dicom_node.sr_writer.read import read_measurements
@@ -24,6 +25,7 @@ __all__ = [
     "build_self_test",
     "check_one_patient",
     "check_other_input",
+    "encoded",
     "read_measurements",
     "wanted_variants",
 ]

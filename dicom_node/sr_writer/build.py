@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -26,6 +26,7 @@ from dicom_node.sr_writer.presentation_state import build_presentation_state
 from dicom_node.sr_writer.report import build_report
 from dicom_node.sr_writer.result_set import ResultSet, result_set_of
 from dicom_node.sr_writer.segmentation import build_segmentation
+from dicom_node.sr_writer.source import Source, source_of
 from dicom_node.sr_writer.structure_set import build_structure_set
 from dicom_node.sr_writer.variants import form_of_profile, variant_of
 from dicom_node.sr_writer.words import ENGLISH
@@ -114,7 +115,7 @@ def build_results(request: BuildRequest) -> tuple[ResultObject, ...]:
         PatientMismatchError: source or results belong to more than one patient or study, or refer to anything else.
         ResultError: images, masks and regions do not fit each other, or the library refuses to build an object.
     """
-    return _build(request, {}).objects
+    return _build(request, _Run()).objects
 
 
 def build_for_profiles(request: BuildRequest, profiles: Sequence[ResultProfile]) -> tuple[ResultObject, ...]:
@@ -133,20 +134,29 @@ def build_all(request: BuildRequest, profiles: Sequence[ResultProfile]) -> Built
         PatientMismatchError: as `build_results`.
         ResultError: as `build_results`.
     """
-    known: _Known = {}
+    run = _Run()
     forms = dict.fromkeys((form_of_profile(p), p.language) for p in profiles)
-    first, *_ = [_build(replace(request, form=form, language=language, in_variants=True), known).first for form, language in forms]
-    return Built(tuple(item for objects in known.values() for item in objects), first)
+    first, *_ = [_build(replace(request, form=form, language=language, in_variants=True), run).first for form, language in forms]
+    return Built(tuple(item for objects in run.objects.values() for item in objects), first)
 
 
-def _build(request: BuildRequest, known: _Known) -> Built:
+@dataclass(slots=True)
+class _Run:
+    """What the forms of one run share: the source, and objects that several of them want."""
+
+    source: Source | None = None
+    objects: dict[tuple[ObjectKind, str], tuple[ResultObject, ...]] = field(default_factory=dict)
+
+
+def _build(request: BuildRequest, run: _Run) -> Built:
     check_one_patient(request.source)
     request = replace(request, predecessors=_in_own_form(request))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library remarks on source headers, quoting them; they are kept as they are
-            results = result_set_of(request)
-            objects = tuple(_built(results, known))
+            run.source = run.source or source_of(request)
+            results = result_set_of(request, run.source)
+            objects = tuple(_built(results, run))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise ResultError(f"result object cannot be built: {type(error).__name__}: {place_of(error)}") from error
     check_results(request.source, [o.data_set for o in objects], [p.sop_instance_uid for p in request.predecessors])
@@ -158,11 +168,8 @@ def _in_own_form(request: BuildRequest) -> tuple[Predecessor, ...]:
     return tuple(p for p in request.predecessors if p.variant == variant) or request.predecessors
 
 
-_Known: TypeAlias = dict[tuple[ObjectKind, str], tuple[ResultObject, ...]]
-
-
-def _built(results: ResultSet, known: _Known) -> Iterator[ResultObject]:
-    wanted = results.request.form.objects
+def _built(results: ResultSet, run: _Run) -> Iterator[ResultObject]:
+    wanted, known = results.request.form.objects, run.objects
     made: list[pydicom.Dataset] = []
 
     def build_reports(shared: ResultSet) -> Iterator[pydicom.Dataset]:

@@ -20,12 +20,20 @@ RULE: Rgb = (44, 50, 58)
 WARNING: Rgb = (255, 196, 84)
 REGION_COLORS: tuple[Rgb, ...] = ((255, 214, 10), (64, 224, 208), (255, 120, 200), (140, 220, 90), (255, 150, 60), (150, 160, 255))
 """Of findings, one after the other; bright on grey and different in lightness too."""
+_CACHED = 1 << 16
+"""Values that are windowed at a time, so that a large radiograph passes through memory once and not with every step."""
 
 
 def windowed(values: NDArray[np.float32], center: float, width: float) -> Pixels:
-    """Map values to grey. Source: PS3.3 C.11.2.1.2, linear."""
-    scaled = (values - (center - width / 2)) * (255.0 / width)
-    pixels: Pixels = np.clip(np.nan_to_num(scaled), 0, 255).astype(np.uint8)
+    """Map values to grey, what is no number to black. Source: PS3.3 C.11.2.1.2, linear."""
+    pixels = np.empty(values.shape, np.uint8)
+    rows = max(1, _CACHED // max(1, values[:1].size))
+    for first in range(0, len(values), rows):
+        scaled = values[first : first + rows] - (center - width / 2)
+        scaled *= 255.0 / width
+        np.fmax(scaled, 0, out=scaled)
+        np.minimum(scaled, 255, out=scaled)
+        pixels[first : first + rows] = scaled
     return pixels
 
 
@@ -42,22 +50,30 @@ def full_window(values: NDArray[np.float32]) -> tuple[float, float]:
 
 def blended(picture: Pixels, mask: NDArray[np.bool_], color: Rgb, opacity: float) -> Pixels:
     """Tint part of a picture, in place if it is RGB already; shape (row, column) or (row, column, 3)."""
-    rgb = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
-    rgb[mask] = (rgb[mask] * (1 - opacity) + np.array(color) * opacity).astype(np.uint8)
+    rgb = _rgb(picture) if picture.ndim == 2 else picture
+    box = _box(mask)
+    if box is not None:
+        part, inside = rgb[box], mask[box]
+        part[inside] = (part[inside] * (1 - opacity) + np.array(color) * opacity).astype(np.uint8)
     return rgb
 
 
 def outline(mask: NDArray[np.bool_], width: int = 1) -> NDArray[np.bool_]:
     """Return the inner edge of a mask, `width` pixels wide."""
-    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, iterations=width)
-    return mask & ~inner
+    edge, box = np.zeros_like(mask), _box(mask)
+    if box is not None:
+        inside = mask[box]
+        edge[box] = inside & ~ndimage.binary_erosion(inside, iterations=width)
+    return edge
 
 
 def fitted(pixels: Pixels, width: int, height: int, pixel_mm: tuple[float, float]) -> Image.Image:
-    """Scale a picture into a box, keeping true proportions for its (row, column) spacing."""
+    """Scale a picture, grey or RGB, into a box, keeping true proportions for its (row, column) spacing; the outcome is RGB."""
     rows, columns = pixels.shape[0] * pixel_mm[0], pixels.shape[1] * pixel_mm[1]
     scale = min(width / columns, height / rows)
-    return Image.fromarray(pixels).resize((max(1, round(columns * scale)), max(1, round(rows * scale))), Image.Resampling.BILINEAR)
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+    return picture if pixels.ndim == 3 else picture.convert("RGB")  # a third of the work of scaling three equal channels
 
 
 def wrapped(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, typeface: Typeface) -> list[str]:
@@ -110,3 +126,19 @@ def write_legend(draw: ImageDraw.ImageDraw, typeface: Typeface, at: tuple[int, i
         draw.rectangle((x, top + 2, x + 14, top + 16), fill=color)
         draw.text((x + 22, top), shortened(draw, label, size, end - x - 24, typeface), INK, font)
         x += needed
+
+
+def _rgb(picture: Pixels) -> Pixels:
+    rgb = np.empty((*picture.shape, 3), np.uint8)
+    rgb[...] = picture[..., None]
+    return rgb
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Rows and columns that hold what is marked; None if nothing is."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    within = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[within].any(axis=0))
+    return within, slice(int(columns[0]), int(columns[-1]) + 1)

@@ -26,12 +26,18 @@ class Drawn:
 
 
 def frame_picture(results: ResultSet, index: int) -> Pixels:
-    """Show a frame in the source's window, as RGB; shape (row, column, 3), new memory."""
-    frame = results.source.frames[index]
+    """Show a frame in the source's window.
+
+    Returns:
+        Of a frame in colour new memory, shape (row, column, 3); of a grey one (row, column), shared and not to be changed.
+    """
+    frame, shown = results.source.frames[index], results.source.windowed
     if frame.values.ndim == 3:
         return np.array(frame.values, np.uint8)
-    center, width = frame.window or full_window(frame.values)  # type: ignore[arg-type]
-    return np.repeat(windowed(frame.values, center, width)[..., None], 3, axis=2)  # type: ignore[arg-type]
+    if index not in shown:
+        center, width = frame.window or full_window(frame.values)  # type: ignore[arg-type]
+        shown[index] = windowed(frame.values, center, width)  # type: ignore[arg-type]
+    return shown[index]
 
 
 def marked_frame(results: ResultSet, index: int, width: int, height: int, *, labels: bool = True) -> Image.Image:
@@ -40,16 +46,16 @@ def marked_frame(results: ResultSet, index: int, width: int, height: int, *, lab
     Lines of findings are drawn after scaling, so that they are sharp on a large radiograph and on a small thumbnail.
     """
     frame = results.source.frames[index]
-    rgb = frame_picture(results, index)
+    pixels = frame_picture(results, index)
     result = results.request.result
     for highlight in result.highlights:
-        rgb = blended(rgb, highlight.mask[index], highlight.color_rgb, 0.75)
-    edge = max(1, round(max(rgb.shape[:2]) / max(width, height)))
+        pixels = blended(pixels, highlight.mask[index], highlight.color_rgb, 0.75)
+    edge = max(1, round(max(pixels.shape[:2]) / max(width, height)))
     for segment in result.segments:
-        if segment.mask[index].any():
-            rgb = blended(rgb, outline(segment.mask[index], edge), segment.color_rgb, 1.0)
-    picture = fitted(rgb, width, height, frame.pixel_mm)
-    scale = (picture.width / rgb.shape[1], picture.height / rgb.shape[0])
+        if results.source.marks[segment.id][index]:
+            pixels = blended(pixels, outline(segment.mask[index], edge), segment.color_rgb, 1.0)
+    picture = fitted(pixels, width, height, frame.pixel_mm)
+    scale = (picture.width / pixels.shape[1], picture.height / pixels.shape[0])
     draw = ImageDraw.Draw(picture)
     for drawn in drawn_on(results, index):
         _draw(draw, drawn, scale)

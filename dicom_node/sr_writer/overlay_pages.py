@@ -57,7 +57,7 @@ def _frame_page(results: ResultSet, index: int) -> Pixels:
     page.paste(picture, ((PAGE - picture.width) // 2, 0))
     draw = ImageDraw.Draw(page)
     result = results.request.result
-    shown: list[tuple[str, Rgb]] = [(s.label, s.color_rgb) for s in result.segments if s.mask[index].any()]
+    shown: list[tuple[str, Rgb]] = [(s.label, s.color_rgb) for s in result.segments if results.source.marks[s.id][index]]
     shown += [(h.label, h.color_rgb) for h in result.highlights if h.mask[index].any()]
     labels = {drawn.label: drawn.color for drawn in drawn_on(results, index) if drawn.label}
     whole = [(finding_label(g), INK) for g in results.page_content.findings if g.place is None]
@@ -120,8 +120,9 @@ def _map_page(results: ResultSet, shown: ParametricMap, index: int) -> Pixels:
     """Lay a map over its frame, the more opaque the higher, with a bar that says which colour is which value."""
     low, high = float(np.nanmin(shown.values)), float(np.nanmax(shown.values))
     part = np.nan_to_num((shown.values[index] - low) / max(high - low, 1e-12))
-    gray, opacity = frame_picture(results, index).astype(np.float64), (0.65 * part)[..., None]
-    rgb = (gray * (1 - opacity) + _ramp(part) * opacity).astype(np.uint8)
+    below, opacity = frame_picture(results, index), (0.65 * part)[..., None]
+    below = below if below.ndim == 3 else below[..., None]
+    rgb = (below.astype(np.float64) * (1 - opacity) + _ramp(part) * opacity).astype(np.uint8)
     page = Image.new("RGB", (PAGE, PAGE), BACKGROUND)
     picture = fitted(rgb, PAGE - 70, PAGE - _FOOTER, results.source.frames[index].pixel_mm)
     page.paste(picture, ((PAGE - 70 - picture.width) // 2, 0))

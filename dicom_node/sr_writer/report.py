@@ -46,9 +46,13 @@ def build_report(results: ResultSet, made: list[pydicom.Dataset]) -> Report:
     """
     request = results.request
     text_only = request.form.sr_class is SrClass.BASIC_TEXT
+    tree = _text_tree(results) if text_only else _measurement_tree(results, made)
+    children = tree.ContentSequence
+    # with the children inside, the library copies and parses the whole tree for a property that nobody reads
+    tree.ContentSequence = sr.ContentSequence()
     data_set: Report = _CLASSES[request.form.sr_class](
         evidence=[*results.source.headers, *made],
-        content=_text_tree(results) if text_only else _measurement_tree(results, made),
+        content=tree,
         series_instance_uid=request.uid("series", "SR"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=request.uid("instance", "SR", "1"),
@@ -58,6 +62,7 @@ def build_report(results: ResultSet, made: list[pydicom.Dataset]) -> Report:
         contributing_equipment=[equipment(request)],
         previous_versions=[_document(p) for p in request.predecessors] or None,
     )
+    data_set.ContentSequence = children
     if text_only:
         data_set.SOPClassUID = data_set.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
     data_set.CodingSchemeIdentificationSequence = [_node_scheme()]

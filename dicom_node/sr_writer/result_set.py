@@ -15,7 +15,7 @@ from dicom_node.sr_writer.fonts import Typeface, typeface_of
 from dicom_node.sr_writer.form import ObjectKind, SegKind
 from dicom_node.sr_writer.lines import plain, report_lines
 from dicom_node.sr_writer.repertoire import UTF8, Repertoire, widened
-from dicom_node.sr_writer.source import ImageReference, Source, source_of
+from dicom_node.sr_writer.source import ImageReference, Source
 from dicom_node.sr_writer.words import ENGLISH, Words, languages, words_of
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ class ResultSet:
         return [ImageReference(str(h.SOPClassUID), str(h.SOPInstanceUID), None) for h in headers]
 
 
-def result_set_of(request: BuildRequest) -> ResultSet:
+def result_set_of(request: BuildRequest, source: Source) -> ResultSet:
     """Decide language, character set and form, and compose the content.
 
     Raises:
         ResultError: images, masks and regions do not fit each other.
     """
-    source = source_of(request)
     segments = _segments(request, source)
     overlap = _overlap(source, segments)
     seg_kind, notes = _seg_kind(request, overlap=overlap)

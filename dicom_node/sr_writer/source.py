@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,12 +64,14 @@ class Source:
         volume: The volume, if the images are one.
         frames: Slices in slice order, or the frames of a frame set; empty if the images could not be read.
         marks: Marked pixels of each frame, by `id` of the segment; counted once, since fifty masks of a CT are two gigabytes.
+        windowed: Grey frames as pages show them, by index; filled by the first page that needs one.
     """
 
     normalised: NormalisedHeaders
     volume: Volume | None
     frames: tuple[SourceFrame, ...]
     marks: Mapping[str, NDArray[np.int64]]
+    windowed: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def headers(self) -> tuple[pydicom.Dataset, ...]:

@@ -48,7 +48,25 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_durably(path: Path, chunks: Iterable[bytes | memoryview], *, partial: Path) -> None:
-    """Write a temporary file, make it durable, give it its name, make the name durable.
+    """Write a temporary file, make it durable, give it its name, make the name durable: `write_content`, then `sync_folder`.
+
+    Args:
+        path: Final name.
+        chunks: Content.
+        partial: Temporary name on the same file system.
+
+    Raises:
+        StorageError: disk full or broken; if a file of that name is left, it is whole but may not outlast a power cut.
+    """
+    write_content(path, chunks, partial=partial)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def write_content(path: Path, chunks: Iterable[bytes | memoryview], *, partial: Path) -> None:
+    """Write a temporary file, make it durable, give it its name, which lasts once the folder is synced: one sync does for many files.
 
     Args:
         path: Final name.
@@ -66,12 +84,13 @@ def write_durably(path: Path, chunks: Iterable[bytes | memoryview], *, partial: 
                     view = view[stream.write(view) :]
             os.fsync(stream.fileno())
         partial.rename(path)
-        sync_folder(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write to {path.parent}: {error.strerror}", hint="check free space and permissions of data_dir"
-        ) from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write to {path.parent}: {error.strerror}", hint="check free space and permissions of data_dir")
 
 
 class InstanceFiles:

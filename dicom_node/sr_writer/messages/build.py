@@ -15,6 +15,7 @@ from dicom_node.sr_writer.messages.forms import Hl7Form, MessageForm
 from dicom_node.sr_writer.messages.hl7 import build_oru
 from dicom_node.sr_writer.messages.subject import check_subject, subject_of
 from dicom_node.sr_writer.result_set import result_set_of
+from dicom_node.sr_writer.source import Source, source_of
 
 if TYPE_CHECKING:
     from dicom_node.sr_writer.build import BuildRequest, ResultObject
@@ -57,9 +58,11 @@ def _built(request: BuildRequest, objects: Sequence[ResultObject], forms: tuple[
         return
     check_one_patient(request.source)
     references = tuple(_reference(item) for item in objects)
+    source: Source | None = None
     for form in forms:
         in_utf8 = replace(request, language=form.language, form=replace(request.form, charset=Charset.UTF8))
-        results = result_set_of(in_utf8)
+        source = source or source_of(in_utf8)
+        results = result_set_of(in_utf8, source)
         subject = subject_of(results.source.headers[0])
         check_subject(request.source, subject)
         draft = MessageDraft(in_utf8, form, results.content, results.words, results.source, subject, references)
