@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -223,6 +224,22 @@ def test_mail_server_that_is_away_gets_everything_once_it_is_back(house: NoticeH
     assert house.states() == [SENT, SENT]
     [mail] = house.mail.taken
     assert mail.message["Message-ID"] == f"<{to_ward.uuid}@hospital.example>"
+
+
+def test_mail_server_that_takes_a_message_and_says_nothing_gets_it_again(house: NoticeHouse) -> None:
+    """Under the same identity, since nobody knows whether it was taken."""
+    house.reconfigure("timeout: 2s}\n  web", "timeout: 300ms}\n  web")
+    over = threading.Event()
+    house.mail.handler.before_answer = lambda: over.wait(5)
+    house.fail(house.job())
+    house.turn()
+    over.set()
+    [notice] = house.notices()
+    assert notice.state is OWED
+    assert "did not answer within 0.3 s" in notice.reason or "no answer within 0.3 s" in notice.reason
+    house.turn(timedelta(minutes=1))
+    assert house.states() == [SENT]
+    assert [m.message["Message-ID"] for m in house.mail.taken] == [f"<{notice.uuid}@hospital.example>"] * 2
 
 
 def test_only_those_who_have_not_taken_it_are_told_again(house: NoticeHouse) -> None:

@@ -12,6 +12,7 @@ from dicom_node.domain.jobs import DeliveryState
 from dicom_node.pipeline.notifying.watching import Watching
 from dicom_node.storage import Database
 from tests.integration.notices.house import NoticeHouse
+from tests.unit.test_config import load
 
 WATCH = """\
   time_zone: UTC
@@ -109,6 +110,21 @@ def test_digest_counts_what_happened_since_the_last_one(build: Build) -> None:
     second = dict(told[1].facts)["digest"]
     assert isinstance(second, dict)
     assert (second["since"], second["instances"], second["rules"]) == (digest["until"], 0, [])
+
+
+def test_digest_that_was_switched_off_begins_anew(build: Build) -> None:
+    house = build('  digest: {cron: "0 * * * *", to: [ris]}\n')
+    watching = Watching(house.configuration, house.database)
+    watching.look(MONDAY + timedelta(minutes=1))
+    house.reconfigure('  digest: {cron: "0 * * * *", to: [ris]}\n', "")
+    watching.reconfigure(house.configuration)
+    watching.look(MONDAY + timedelta(hours=2))
+    again = Watching(load(house.folder, house.node_yaml + '  digest: {cron: "0 * * * *", to: [ris]}\n'), house.database)
+    again.look(MONDAY + timedelta(hours=5, minutes=30))
+    assert house.told() == []
+    again.look(MONDAY + timedelta(hours=6))
+    [notice] = house.notices()
+    assert dict(notice.facts)["digest"]["since"] == "2026-03-02T10:30:00+00:00"  # type: ignore[index]
 
 
 def test_nothing_is_watched_without_being_asked_for(house: NoticeHouse) -> None:
