@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.jobs import FORWARD, NOT_ANALYSED, DeliveryState, JobState
-from dicom_node.domain.notice_facts import DigestFacts, FailedDeliveries, Identifiers, JobFacts, Measured, RuleCounts, without_uids
+from dicom_node.domain.notice_facts import (
+    DigestFacts,
+    FailedDeliveries,
+    Identifiers,
+    JobFacts,
+    Measured,
+    OverdueFacts,
+    RuleCounts,
+    without_uids,
+)
 from dicom_node.domain.notices import NoticeState
 from dicom_node.domain.patients import first_value
 from dicom_node.storage.deliveries import ACCEPTED, GIVEN_UP
@@ -127,6 +136,21 @@ def digest_facts(session: Session, since: datetime, until: datetime, instances: 
         notices_dead=session.exec(dead.where(NoticeRow.created_at < until)).one(),
         waiting=dict(sorted(waiting)),
     )
+
+
+def overdue_facts(session: Session, now: datetime, after: timedelta) -> list[OverdueFacts]:
+    """Say which destinations have not taken what they are owed for too long."""
+    late = DeliveryRow.state == DeliveryState.OWED, col(DeliveryRow.owed_at) <= now - after
+    counted = select(
+        DeliveryRow.destination, func.count(), func.count(func.distinct(DeliveryRow.job_id)), func.min(DeliveryRow.owed_at)
+    ).where(*late)
+    found = []
+    for name, objects, jobs, since in session.exec(counted.group_by(DeliveryRow.destination).order_by(DeliveryRow.destination)):
+        oldest = select(DeliveryRow.reason).where(*late, DeliveryRow.destination == name).order_by(col(DeliveryRow.owed_at))
+        reason = without_uids(session.exec(oldest.limit(1)).one())
+        iso = since.astimezone(UTC).isoformat(timespec="seconds")
+        found.append(OverdueFacts(name, False, objects, jobs, iso, after.total_seconds(), reason))  # noqa: FBT003 - it is not over
+    return found
 
 
 def instances_after(session: Session, position: int) -> tuple[int, int]:
