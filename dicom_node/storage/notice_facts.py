@@ -42,14 +42,13 @@ _WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 _RUN = ("reading_s", "model_s", "writing_s")
 
 
-def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = False) -> JobFacts:
+def job_facts(session: Session, row: JobRow, at: datetime) -> JobFacts:
     """Say of a job what everybody may know.
 
     Args:
         session: Transaction.
         row: The job.
         at: When it happened that is told.
-        critical: See `JobFacts`.
     """
     undelivered = _failed_deliveries(session, row)
     failed = row.state == JobState.FAILED and not undelivered
@@ -74,9 +73,15 @@ def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = F
         measurements=len(findings.get("measurements", {})),
         run_s=round(sum(float(row.timings.get(name, 0.0)) for name in _RUN), 1),
         total_s=round((at - row.created_at).total_seconds(), 1),
-        critical=critical,
         deliveries=undelivered,
     )
+
+
+def bare_facts(row: JobRow) -> JobFacts:
+    """Say of a job what its own columns hold, where its records cannot be read."""
+    outcome = "failed" if row.state == JobState.FAILED else "analysed"
+    about = row.id or 0, row.rule, row.model, row.model_version, "", row.revision, row.state, outcome, without_uids(row.reason), row.attempt
+    return JobFacts(*about, images=0, objects={}, findings=0, measurements=0, run_s=0.0, total_s=0.0)
 
 
 def identifiers(session: Session, job_id: int) -> Identifiers | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
 
@@ -15,13 +15,15 @@ from dicom_node.domain.jobs import JobState
 from dicom_node.domain.notice_facts import JobFacts, NoticeFacts
 from dicom_node.domain.notices import NoticeEvent
 from dicom_node.domain.rules import Rule, RuleEvent
+from dicom_node.errors import place_of
 from dicom_node.ops.logs import get_logger
 from dicom_node.storage import notice_events, notices
-from dicom_node.storage.notice_facts import job_facts
+from dicom_node.storage.notice_facts import bare_facts, job_facts
 from dicom_node.storage.notice_tables import NoticeEventRow
 from dicom_node.storage.tables import JobRow
 
 _FALSE = "the expression is false"
+_RESULTS_AT_ONCE, _FAILURES_AT_ONCE = 200, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,17 @@ def waiting(session: Session) -> Waiting:
 
 
 def address(session: Session, configuration: Configuration, now: datetime) -> int:
-    """Owe notices about all that happened; returns how many.
+    """Owe notices about what happened, so much at once that nobody waits long for the database; returns how many.
 
     Failures are told together as soon as the first is `group_wait` old, one notice a receiver, however many jobs and deliveries failed.
     """
     rules = {rule.name: rule for rule in configuration.rules}
     owed = 0
-    for row in notice_events.results(session):
+    results = notice_events.pending(session, RuleEvent.RESULT, _RESULTS_AT_ONCE)
+    for row in results:
         owed += _tell_result(session, rules, row, now)
-        notice_events.remove(session, [row])
-    failures = notice_events.failures(session)
+    notice_events.remove(session, results)
+    failures = notice_events.pending(session, RuleEvent.FAILURE, _FAILURES_AT_ONCE)
     if failures and failures[0].at + configuration.node.notifications.group_wait <= now:
         owed += _tell_failures(session, configuration, failures, now)
         notice_events.remove(session, failures)
@@ -64,14 +67,20 @@ def _tell_result(session: Session, rules: dict[str, Rule], event: NoticeEventRow
     rule = rules.get(job.rule)
     if rule is None or job.shadow:  # what is not sent is not told either
         return 0
-    facts = job_facts(session, job, event.at)
+    facts = _facts(session, job, event.at)
     critical = _critical_receivers(rule, job, facts)
     others = [name for n in rule.notify if n.event is RuleEvent.RESULT for name in n.to if name not in critical]
     told = notices.owe(session, others, NoticeEvent.RESULT, NoticeFacts((facts,)), now)
-    if critical:
-        facts = job_facts(session, job, event.at, critical=True)
-        told += notices.owe(session, critical, NoticeEvent.CRITICAL, NoticeFacts((facts,)), now)
-    return told
+    return told + notices.owe(session, critical, NoticeEvent.CRITICAL, NoticeFacts((replace(facts, critical=True),)), now)
+
+
+def _facts(session: Session, job: JobRow, at: datetime) -> JobFacts:
+    """Read what is told of a job. A record that cannot be read must not keep all later events: then the job is told without it."""
+    try:
+        return job_facts(session, job, at)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        get_logger().error("job_record_unreadable", job=job.id, error=type(error).__name__, place=place_of(error))
+        return bare_facts(job)
 
 
 def _critical_receivers(rule: Rule, job: JobRow, facts: JobFacts) -> list[str]:
@@ -96,7 +105,7 @@ def _tell_failures(session: Session, configuration: Configuration, events: Seque
     by_receiver: dict[str, list[JobFacts]] = defaultdict(list)
     for job_id, rows in by_job.items():
         job = session.get_one(JobRow, job_id)
-        facts = job_facts(session, job, rows[0].at)
+        facts = _facts(session, job, rows[0].at)
         if _is_news(job, facts, rows):
             for name in _failure_receivers(configuration, job.rule):
                 by_receiver[name].append(facts)

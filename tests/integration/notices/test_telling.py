@@ -16,6 +16,7 @@ from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.errors import StorageError
 from dicom_node.jobs import queue
 from dicom_node.pipeline.forwarding import forward_key
+from dicom_node.pipeline.notifying import addressing
 from dicom_node.storage import Database, deliveries, delivery_operations, forwarded, notices
 from dicom_node.storage.forwarded import ReceivedImage
 from dicom_node.storage.notice_tables import NoticeRow
@@ -199,6 +200,28 @@ def test_rest_of_a_job_that_was_told_is_told_when_it_fails_too(house: NoticeHous
     house.turn()
     assert house.told().count(("ops", "failure")) == 2
     assert "2 object(s) to pacs" in house.mails_to("ops")[-1].part("plain")
+
+
+def test_record_that_cannot_be_read_keeps_nobody_from_being_told(house: NoticeHouse, capfd: pytest.CaptureFixture[str]) -> None:
+    house.finish(house.job(), {"findings": ["odd"], "measurements": {"laa_950": {"value": 99.0, "unit": "%"}}})
+    house.finish(house.job(revision=2), MINE)
+    house.turn()
+    assert house.told() == [("ris", "result"), ("ward", "result")] * 2
+    assert "critical_not_computed" in capfd.readouterr().out
+
+
+def test_many_results_are_told_in_turns(house: NoticeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody waits long for the database."""
+    monkeypatch.setattr(addressing, "_RESULTS_AT_ONCE", 5)
+    for revision in range(1, 9):
+        house.finish(house.job(revision=revision), MINE)
+    assert house.notifier.turn(datetime.now(UTC)) < 0.1
+    assert len(house.notices()) == 10
+    house.turn()
+    assert len(house.notices()) == 16
+    while NoticeState.OWED in house.states():
+        house.turn()
+    assert len({p.headers["webhook-id"] for p in house.web.posted}) == len(house.web.posted) == 8
 
 
 def test_events_roll_back_with_what_they_are_about(house: NoticeHouse) -> None:
