@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "studies": _Command("studies"),
     "jobs": _Command("jobs"),
     "deliveries": _Command("deliveries"),
+    "results": _Command("results"),
     "commitments": _Command("commitments"),
     "fetches": _Command("fetches"),
     "notices": _Command("notices"),

@@ -16,7 +16,7 @@ from dicom_node.errors import StorageError
 from dicom_node.jobs import queue
 from dicom_node.ops.wakeup import ring
 from dicom_node.pipeline.committing import is_overdue
-from dicom_node.pipeline.settling import settle
+from dicom_node.pipeline.settling import is_covered_by_another, settle
 from dicom_node.storage import InstanceFiles, delivery_operations
 from dicom_node.storage import deliveries as stored
 from dicom_node.storage.circuits import read_circuits
@@ -154,7 +154,8 @@ def _commitment(found: Delivery, configuration: Configuration) -> str:
 
 
 def _object(found: Delivery) -> str:
-    return f"{found.result.kind} {found.result.number}{f' (went as {found.went_as})' if found.went_as else ''}"
+    how = "covered by" if is_covered_by_another(found) else "went as"
+    return f"{found.result.kind} {found.result.number}{f' ({how} {found.went_as})' if found.went_as else ''}"
 
 
 def _say_what_would_go(found: list[Delivery]) -> None:

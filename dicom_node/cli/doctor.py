@@ -24,9 +24,10 @@ from dicom_node.ops.expiry import STEPS_DAYS, URGENT_DAYS
 from dicom_node.pipeline.committing import is_overdue as commit_is_overdue
 from dicom_node.pipeline.reporter import is_overdue
 from dicom_node.pipeline.running_node import LOCK
+from dicom_node.pipeline.settling import is_made_good
 from dicom_node.pipeline.sources import opened
 from dicom_node.scp.accelerator import accelerator
-from dicom_node.storage import Database, InstanceFiles, commitments, delivery_commitments, notices
+from dicom_node.storage import Database, InstanceFiles, commitments, deliveries, delivery_commitments, notices
 from dicom_node.storage.circuits import read_circuits
 
 _GIVEN_UP_SHOWN_FOR = timedelta(days=30)
@@ -127,7 +128,9 @@ def _deliveries(configuration: Configuration) -> str:
     database = Database(configuration.node.database)
     try:
         with database.transaction() as session:
-            waiting, failed = delivery_commitments.unreported(session), delivery_commitments.given_up(session, now - _GIVEN_UP_SHOWN_FOR)
+            waiting = delivery_commitments.unreported(session)
+            given_up = delivery_commitments.given_up(session, now - _GIVEN_UP_SHOWN_FOR)
+            failed = [d for d in given_up if not is_made_good(d, deliveries.of_job(session, d.job_id))]
     finally:
         database.close()
     overdue_after = configuration.node.delivery.commit_overdue
@@ -137,7 +140,7 @@ def _deliveries(configuration: Configuration) -> str:
         names = ", ".join(sorted({d.destination for d in overdue}))
         faults.append(f"{len(overdue)} object(s) whose commitment is overdue at {names}")
     if failed:
-        faults.append(f"{failed} delivery(ies) refused or given up")
+        faults.append(f"{len(failed)} delivery(ies) refused or given up")
     if faults:
         raise StorageError("; ".join(faults), hint="see `dicom-node deliveries list`; `deliveries retry JOB` sends again")
     return f"none refused or given up, {len(waiting)} waiting for commitment"

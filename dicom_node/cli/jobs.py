@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from sqlmodel import Session
@@ -17,12 +17,16 @@ from dicom_node.domain.destinations import TheSender
 from dicom_node.domain.jobs import FORWARD, IMAGE, Job, JobState
 from dicom_node.domain.queue_order import Waiting
 from dicom_node.domain.rules import Priority
-from dicom_node.errors import StorageError
+from dicom_node.errors import ResultError, StorageError, StudyError
 from dicom_node.jobs import claiming, queue
 from dicom_node.ops.wakeup import ring
 from dicom_node.pipeline.result_files import found_program_output
+from dicom_node.pipeline.results.rebuild import Rebuilder
+from dicom_node.pipeline.results.report import read_report
+from dicom_node.pipeline.results.report_schema import result_json_schema
+from dicom_node.pipeline.results.report_text import report_text
 from dicom_node.pipeline.returning import return_address
-from dicom_node.sr_writer import wanted_variants
+from dicom_node.pipeline.wanted import wanted_by
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_operations, queries
 
 app = typer.Typer(no_args_is_help=True, help="Model runs.")
@@ -76,9 +80,9 @@ def show_job(job_id: int, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson =
         typer.echo(f"  {name.removesuffix('_s')}: {seconds:.2f} s")
     for line in (*_found(findings), *_computed(trace)):
         typer.echo(f"  {line}")
-    if job.shadow:
+    if not owed:
         for result in results:
-            typer.echo(f"  kept, not sent: {result.path}")
+            typer.echo(f"  kept, not sent: {result.path}" + ("" if result.path.exists() else " (removed)"))
     if output is not None:
         typer.echo(f"  what the model's program wrote: {output}")
     rows = [(d.result.kind, d.result.number, d.destination, d.state, d.attempt, d.sent_at, d.reason) for d in owed]
@@ -131,24 +135,69 @@ def prioritize_job(job_id: int, priority: Priority, config: ConfigPath = DEFAULT
 
 @app.command("send")
 def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """Send the results of a job that is done to a destination of node.yaml, those of a shadow run as well."""
+    """Send the results of a job that is done to a destination of node.yaml, in its own form; those of a shadow run as well."""
     configuration, database = opened(config)
     job = _get(database, job_id)
-    profile = configuration.profile_of(destination)
-    if profile is None:
+    wanted = wanted_by(configuration, destination)
+    if wanted is None:
         raise StorageError(f"no destination is named {destination!r}", hint=f"known: {', '.join(configuration.destinations) or 'none'}")
+    files = InstanceFiles(configuration.data_dir)
+    with database.reading() as session:
+        has_results = _check_there(session, job)
+    profile = configuration.profile_of(destination)
+    if profile is None and job.key.model_digest == FORWARD:
+        raise StorageError(f"{destination} takes messages, and job {job_id} has images only", hint="name a destination of another type")
+    if has_results and profile is not None and job.key.model_digest != FORWARD:
+        try:
+            Rebuilder(configuration.ae_title, database, files).rebuild(job, profile)
+        except (ResultError, StudyError) as error:
+            typer.echo(f"Its own form cannot be built ({error}); what another profile wanted goes instead.", err=True)
     now = datetime.now(UTC)
     with database.transaction() as session:
+        _check_there(session, job)
         if isinstance(configuration.destinations[destination], TheSender):
             destination = return_address(session, configuration, job, destination)
-        wanted = {IMAGE: ""} if job.key.model_digest == FORWARD else wanted_variants(profile)
+        if job.key.model_digest == FORWARD:
+            wanted = {IMAGE: ""}
         count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:
-            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already")
+            hint = "a message is built when the job runs, for destinations that a rule names in send_to"
+            raise StorageError(f"job {job_id} has no result that {destination} was not sent or owed already", hint=hint)
         if job.state is not JobState.DELIVERING:
             queue.settle(session, job_id, JobState.DELIVERING, f"an operator sends the results to {destination}", now)
-    ring(InstanceFiles(configuration.data_dir).run, "sender")
+    ring(files.run, "sender")
     typer.echo(f"{count} object{'' if count == 1 else 's'} of job {job_id} due to {destination} now.")
+
+
+@app.command("result")
+def show_result(
+    job_id: Annotated[int | None, typer.Argument(metavar="JOB")] = None,
+    config: ConfigPath = DEFAULT_CONFIG,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of result.json instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a job found, as result.json beside its result objects says it."""
+    if schema:
+        print_json(result_json_schema())
+        return
+    if job_id is None:
+        raise StorageError("which job?", hint="dicom-node jobs result JOB; see `dicom-node jobs list`")
+    configuration, database = opened(config)
+    _get(database, job_id)
+    report = read_report(InstanceFiles(configuration.data_dir).results_of(job_id))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+        return
+    for line in report_text(report):
+        typer.echo(line)
+
+
+def _check_there(session: Session, job: Job) -> bool:
+    """Say whether a job has results; those that were removed cannot be sent."""
+    results = deliveries.results_of(session, job.id)
+    if results and not any(r.path.exists() for r in results):
+        raise StorageError(f"the results of job {job.id} are no longer on disk", hint="results.keep removed them; run the study again")
+    return bool(results)
 
 
 def _get(database: Database, job_id: int) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from dicom_node.domain.destinations import (
     TheSender,
 )
 from dicom_node.domain.jobs import CommitPolicy
-from dicom_node.domain.profiles import DEFAULT_PROFILE
+from dicom_node.domain.profiles import DEFAULT_PROFILE, ResultProfile
 
 _WEB = ("url", "token_file", "username", "password_file", "ca")
 _NEEDED: Mapping[DestinationType, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ _TAKEN: Mapping[DestinationType, tuple[str, ...]] = {
     DestinationType.STOW: (*_WEB, "profile"),
     DestinationType.SENDER: ("profile", "commit", "tls"),
     DestinationType.HL7: ("host", "port", "tls", "application", "facility", "language"),
-    DestinationType.FHIR: (*_WEB, "fhir_version", "language"),
+    DestinationType.FHIR: (*_WEB, "fhir_version", "language", "patient_system", "accession_system"),
 }
 _OF_ALL = ("name", "type", "timeout")
 _FILES = ("token_file", "password_file", "ca")
@@ -62,9 +63,10 @@ class DestinationSection(Section):
         description="With `dicom`, `stow`, `sender`: which objects it gets, in which form; a preset or one of `profiles`.",
     )
     timeout: Duration = Field(timedelta(seconds=30), description="Longest wait for a connection or a response.")
-    commit: CommitPolicy = Field(
-        CommitPolicy.OFF,
-        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed).",
+    commit: CommitPolicy | None = Field(
+        None,
+        description="Storage commitment: `off`, `wait` (asked for and shown), `require` (the job ends only when all is committed); "
+        "absent: as its profile says, else `off`.",
     )
     tls: ClientTlsSection | None = Field(None, description="With `dicom`, `sender`, `hl7`: TLS towards it; absent: none.")
     url: Url = Field("", description="With `stow`: what `/studies` is put behind; with `fhir`: service base.")
@@ -75,6 +77,8 @@ class DestinationSection(Section):
     application: str = Field("", max_length=180, description="With `hl7`: Receiving Application (MSH-5).")
     facility: str = Field("", max_length=180, description="With `hl7`: Receiving Facility (MSH-6).")
     fhir_version: FhirVersion = Field(FhirVersion.R4, description="With `fhir`: `r4` or `r5`.")
+    patient_system: str = Field("", description="With `fhir`: identifier system (URI) of patient IDs whose headers name no unique issuer.")
+    accession_system: str = Field("", description="With `fhir`: the same of accession numbers.")
     language: str = Field("en", description="With `hl7`, `fhir`: language of texts, `en`, `ko`.")
 
     @field_validator("commit", mode="before")
@@ -82,6 +86,20 @@ class DestinationSection(Section):
     def _read_off(cls, value: object) -> object:
         """Take `off` for the word that it is: YAML reads it as false."""
         return "off" if value is False else value
+
+    @field_validator("application", "facility")
+    @classmethod
+    def _check_receiver(cls, value: str) -> str:
+        if re.search(r"[|^~\\&\x00-\x1f\x7f]", value):
+            raise ValueError("a name without | ^ ~ \\ & and control characters, which separate fields of a message")
+        return value
+
+    @field_validator("patient_system", "accession_system")
+    @classmethod
+    def _check_system(cls, value: str) -> str:
+        if value and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s|]+", value) is None:
+            raise ValueError("a URI, as http://hospital.example/patients or urn:oid:1.2.3")
+        return value
 
     @model_validator(mode="after")
     def _check_type(self) -> Self:
@@ -104,22 +122,29 @@ class DestinationSection(Section):
         named: dict[str, object] = {name: folder / value for name in _FILES if (value := getattr(self, name)) is not None}
         return self.model_copy(update={**named, "tls": self.tls.below(folder) if self.tls else None})
 
-    def to_destination(self) -> Destination:
-        """Return what deliveries use."""
+    def to_destination(self, profile: ResultProfile) -> Destination:
+        """Return what deliveries use.
+
+        Args:
+            profile: The one that it names; not read for types that take none.
+        """
+        commit = self.commit or profile.commit or CommitPolicy.OFF
         tls = self.tls.to_client() if self.tls else None
         timeout_s = self.timeout.total_seconds()
         match self.type:
             case DestinationType.DICOM:
-                return StorageScp(self.name, self.ae_title or "", self.host, self.port or 0, self.profile, timeout_s, tls, self.commit)
+                address = (self.ae_title or "", self.host, self.port or 0)
+                return StorageScp(self.name, *address, self.profile, timeout_s, tls, commit, profile.transfer_syntaxes)
             case DestinationType.SENDER:
-                return TheSender(self.name, self.profile, timeout_s, tls, self.commit)
+                return TheSender(self.name, self.profile, timeout_s, tls, commit, profile.transfer_syntaxes)
             case DestinationType.HL7:
                 to = (self.application, self.facility)
                 return Hl7Receiver(self.name, self.host, self.port or 0, *to, self.language, timeout_s, tls)
             case DestinationType.STOW:
                 return StowServer(self.name, self._origin(timeout_s), self.profile)
             case DestinationType.FHIR:
-                return FhirServer(self.name, self._origin(timeout_s), self.fhir_version, self.language)
+                systems = (self.patient_system, self.accession_system)
+                return FhirServer(self.name, self._origin(timeout_s), self.fhir_version, self.language, *systems)
 
     def _origin(self, timeout_s: float) -> Origin:
         return Origin(self.url, timeout_s, self.token_file, self.username, self.password_file, self.ca)

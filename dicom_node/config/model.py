@@ -101,7 +101,7 @@ class Configuration(Section):
     @cached_property
     def destinations(self) -> Mapping[str, Destination]:
         """Destinations by name: those of node.yaml, and one for each peer that results can return to."""
-        named = {d.name: d.to_destination() for d in self.node.destinations}
+        named = {d.name: d.to_destination(self.profiles[d.profile]) for d in self.node.destinations}
         return {**named, **{d.name: d for d in return_addresses(named.values(), self.node.peers)}}
 
     @cached_property

@@ -14,6 +14,7 @@ from dicom_node.config.destinations_schema import DestinationSection
 from dicom_node.config.notices_schema import NotificationsSection
 from dicom_node.config.peer_schema import CalledAeTitle, Peer
 from dicom_node.config.profiles_schema import ProfileSection
+from dicom_node.config.results_schema import ResultsSection
 from dicom_node.config.section import Section
 from dicom_node.config.sources_schema import FetchSection, QuerySourceSection
 from dicom_node.config.tls_schema import ServerTlsSection
@@ -160,6 +161,7 @@ class NodeFile(Section):
     models_dir: Path = Field(Path("models"), description="Folder with a folder or a zip for each model bundle, relative to this file.")
     workers: WorkersSection = Field(default_factory=WorkersSection, description="Model processes.")
     delivery: DeliverySection = Field(default_factory=DeliverySection, description="Retries.")
+    results: ResultsSection = Field(default_factory=ResultsSection, description="Results on disk.")
     commitment: CommitmentSection = Field(default_factory=CommitmentSection, description="Storage commitment for peers.")
     web: WebSection = Field(default_factory=WebSection, description="HTTP side.")
     stow: StowSection = Field(default_factory=StowSection, description="STOW-RS.")

@@ -24,6 +24,10 @@ def check_profiles(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
             message = f"no result profile is named {destination.profile!r}"
             yield source.fault(["destinations", number, "profile"], message, known(destination.profile, names))
     catalogues = _languages()
+    for number, destination in enumerate(node.destinations):
+        if destination.language not in catalogues:
+            message = f"no catalogue of language {destination.language!r}"
+            yield source.fault(["destinations", number, "language"], message, known(destination.language, catalogues))
     for number, profile in enumerate(node.profiles):
         if profile.name in PRESETS:
             message = f"{profile.name!r} is the name of a preset"

@@ -24,4 +24,5 @@ def return_addresses(destinations: Iterable[Destination], peers: Iterable[Peer])
             for peer in peers:
                 if peer.port is not None:
                     place = (peer.ae_title, peer.host, peer.port)
-                    yield StorageScp(return_name(one.name, peer.name), *place, one.profile, one.timeout_s, one.tls, one.commit)
+                    name, syntaxes = return_name(one.name, peer.name), one.transfer_syntaxes
+                    yield StorageScp(name, *place, one.profile, one.timeout_s, one.tls, one.commit, syntaxes)

@@ -14,7 +14,7 @@ from dicom_node.config.notices_schema import NotifySection
 from dicom_node.config.section import Section
 from dicom_node.config.values import Name
 from dicom_node.config.when import AfterWhen, When
-from dicom_node.domain.rules import SINGLE_INPUT, After, OnLate, Priority, Rule, SeriesCheck
+from dicom_node.domain.rules import SINGLE_INPUT, After, OnEmpty, OnLate, Priority, Rule, SeriesCheck
 from dicom_node.domain.waits import DEFAULT_WAITS, OTHER_MODALITIES, Wait
 
 _MODALITY = re.compile(r"[A-Z][A-Z0-9_ ]{0,15}")
@@ -64,6 +64,10 @@ class RuleSection(Section):
     schedule: ScheduleSection = Field(default_factory=ScheduleSection, description="When the rule is in force.")
     on_late: OnLate = Field(OnLate.RUN, description="When instances come after the run: `ignore`, `run` again, or `replace` the report.")
     after: AfterSection | None = Field(None, description="Follow a model's result.")
+    on_not_analysed: OnEmpty = Field(
+        OnEmpty.REPORT, description="A result that says why nothing was analysed: `report` it, or `keep` it here."
+    )
+    on_no_finding: OnEmpty = Field(OnEmpty.REPORT, description="A result that says that nothing was found: `report` it, or `keep` it here.")
     notify: tuple[NotifySection, ...] = Field((), description="Whom to tell of results, critical findings and failures.")
 
     @field_validator("match")
@@ -75,6 +79,8 @@ class RuleSection(Section):
 
     @model_validator(mode="after")
     def _check_purpose(self) -> RuleSection:
+        if self.hold and OnEmpty.KEEP in (self.on_not_analysed, self.on_no_finding):
+            raise ValueError("a hold rule has no results: leave on_not_analysed and on_no_finding out")
         if self.hold and (self.model or self.send_to or self.forward_to):
             raise ValueError("a hold rule keeps studies from all models: leave model, send_to and forward_to out")
         if not self.hold and not self.model and not self.forward_to and not (self.after and self.send_to):
@@ -115,6 +121,8 @@ class RuleSection(Section):
             after=After(self.after.model, self.after.when) if self.after else None,
             notify=tuple(section.to_notify() for section in self.notify),
             forward_to=self.forward_to,
+            on_not_analysed=self.on_not_analysed,
+            on_no_finding=self.on_no_finding,
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dicom_node.delivery import scu
+from dicom_node.delivery.fhir import FhirChannel
+from dicom_node.delivery.mllp import MllpChannel
 from dicom_node.delivery.outcomes import Outcome
 from dicom_node.delivery.stow import StowChannel
-from dicom_node.domain.destinations import Destination, StorageScp, StowServer, TheSender
+from dicom_node.domain.destinations import Destination, FhirServer, Hl7Receiver, StorageScp, StowServer
 from dicom_node.errors import DeliveryError
 
 
@@ -35,6 +37,18 @@ class Channel(Protocol):
         """
 
 
+@runtime_checkable
+class SaysWhatItTakes(Protocol):
+    """A channel whose destination can be asked which SOP classes it takes."""
+
+    def takes(self, sop_class_uids: Sequence[str]) -> frozenset[str]:
+        """Ask without sending.
+
+        Raises:
+            DeliveryError: it does not answer.
+        """
+
+
 class StorageChannel:
     """C-STORE over one association. See `Channel`."""
 
@@ -52,6 +66,10 @@ class StorageChannel:
         """See `Channel`."""
         scu.send(self._calling_ae_title, self._destination, paths, answered)
 
+    def takes(self, sop_class_uids: Sequence[str]) -> frozenset[str]:
+        """Propose them. See `SaysWhatItTakes`."""
+        return scu.accepted_classes(self._calling_ae_title, self._destination, sop_class_uids)
+
 
 def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
     """Choose the way to a destination.
@@ -64,8 +82,8 @@ def channel_to(calling_ae_title: str, destination: Destination) -> Channel:
         return StorageChannel(calling_ae_title, destination)
     if isinstance(destination, StowServer):
         return StowChannel(destination)
-    if isinstance(destination, TheSender):
-        raise DeliveryError(
-            f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers"
-        )
-    raise DeliveryError(f"{destination.name}: this version cannot send there")
+    if isinstance(destination, Hl7Receiver):
+        return MllpChannel(destination)
+    if isinstance(destination, FhirServer):
+        return FhirChannel(destination)
+    raise DeliveryError(f"{destination.name} is whoever sent a study", hint=f"name one as {destination.name}@PEER, PEER being one of peers")

@@ -5,10 +5,11 @@ Source: SOP class UIDs of PS3.6 table A-1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from dicom_node.domain.jobs import StoredResult
+from dicom_node.domain.profiles import Fallback
 
 
 class Form(StrEnum):
@@ -35,6 +36,14 @@ _FORM_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.7": Form.CAPTURE,
     "1.2.840.10008.5.1.4.1.1.7.4": Form.CAPTURE,
 }
+_FALLBACKS = {
+    Form.SEG_BINARY: Fallback.SEG_BINARY,
+    Form.SR_COMPREHENSIVE: Fallback.COMPREHENSIVE,
+    Form.SR_ENHANCED: Fallback.ENHANCED,
+    Form.SR_TEXT: Fallback.BASIC_TEXT,
+    Form.PDF: Fallback.PDF,
+    Form.CAPTURE: Fallback.CAPTURE,
+}
 CHAINS = (
     (Form.SEG_LABEL_MAP, Form.SEG_BINARY, Form.CAPTURE),
     (Form.SR_COMPREHENSIVE_3D, Form.SR_COMPREHENSIVE, Form.SR_ENHANCED, Form.SR_TEXT, Form.PDF, Form.CAPTURE),
@@ -51,16 +60,26 @@ def stand_ins(form: Form | None) -> tuple[Form, ...]:
     return next((chain[chain.index(form) + 1 :] for chain in CHAINS if form in chain), ())
 
 
-def next_stand_in(refused: StoredResult, available: Sequence[StoredResult]) -> StoredResult | None:
-    """Choose the best object that may go instead of a refused one.
+def allowed_stand_ins(sop_class_uid: str, allowed: Collection[Fallback]) -> tuple[Form, ...]:
+    """List what may go instead of an object by a destination's profile, the best first."""
+    return tuple(form for form in stand_ins(form_of(sop_class_uid)) if _FALLBACKS[form] in allowed)
+
+
+def classes_of(form: Form) -> tuple[str, ...]:
+    """List the SOP classes that an object in a form has."""
+    return tuple(uid for uid, named in _FORM_OF_CLASS.items() if named is form)
+
+
+def best_in_form(refused: StoredResult, same: Sequence[StoredResult], own_variant: str) -> tuple[StoredResult, ...]:
+    """Choose the objects that go instead of a refused one: one of its number, or all pages.
 
     Args:
         refused: What the destination does not take.
-        available: The job's other objects, those that the destination was owed already left out.
+        same: The job's objects of one form.
+        own_variant: How the destination's profile has objects of that form; others go only if there are none.
     """
-    for form in stand_ins(form_of(refused.sop_class_uid)):
-        same = [r for r in available if form_of(r.sop_class_uid) is form]
-        chosen = next((r for r in same if r.number == refused.number), same[0] if same else None)
-        if chosen is not None:
-            return chosen
-    return None
+    variants = [r.variant for r in same]
+    chosen = [r for r in same if r.variant == (own_variant if own_variant in variants else variants[0])]
+    if chosen and form_of(chosen[0].sop_class_uid) is Form.CAPTURE:
+        return tuple(chosen)
+    return tuple(r for r in chosen if r.number == refused.number) or tuple(chosen[:1])

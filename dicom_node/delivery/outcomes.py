@@ -50,12 +50,14 @@ class Outcome:
         status: C-STORE status, or None when no response came.
         reason: In words; no patient data.
         comment: What the destination said with it, which may be about the patient: never logged.
+        wait_s: For how long the destination wants to be left alone, seconds; read with RETRY.
     """
 
     verdict: Verdict
     status: int | None
     reason: str
     comment: str = ""
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

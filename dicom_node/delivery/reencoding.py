@@ -14,16 +14,18 @@ NOT_READABLE = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, Att
 
 
 def encoded_as(path: Path, transfer_syntax_uid: str) -> bytes:
-    """Decompress, inflate or change the VR encoding of a file's data set.
+    """Decompress, inflate, compress or change the VR encoding of a file's data set.
 
     Args:
         path: A Part 10 file.
-        transfer_syntax_uid: Explicit or Implicit VR Little Endian.
+        transfer_syntax_uid: Explicit or Implicit VR Little Endian, RLE Lossless or JPEG-LS Lossless.
 
     Raises:
         NOT_READABLE: it cannot be decoded, or not be encoded so.
     """
     data_set = read_uncompressed(path)
+    if UID(transfer_syntax_uid).is_compressed:
+        data_set.compress(UID(transfer_syntax_uid), generate_instance_uid=False)
     encoded = encode(data_set, UID(transfer_syntax_uid).is_implicit_VR, is_little_endian=True)
     if encoded is None:
         raise ValueError("the data set cannot be encoded")

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made by the module at run time
 
-from dicom_node.delivery.contexts import by_association
+from dicom_node.delivery.contexts import by_association, proposed_syntaxes
 from dicom_node.delivery.exchange import exchanging
 from dicom_node.delivery.library_socket import LibrarySocket
 from dicom_node.delivery.outcomes import Outcome, Verdict
@@ -66,7 +66,7 @@ def echo(calling_ae_title: str, destination: StorageScp) -> None:
 def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], answered: Callable[[int, Outcome], None]) -> None:
     """Send Part 10 files in order, over one association or, if they need more than 128 presentation contexts, several.
 
-    Each file's own transfer syntax is proposed; explicit and implicit little endian as well where pydicom can re-encode.
+    Transfer syntaxes are proposed as the destination's profile says: see `delivery.contexts`.
 
     Args:
         calling_ae_title: Our AE title.
@@ -83,13 +83,29 @@ def send(calling_ae_title: str, destination: StorageScp, paths: Sequence[Path], 
             heads[index] = head_of(path)
         except DeliveryError as error:
             answered(index, Outcome(Verdict.REFUSED, None, str(error)))
-    for indices, contexts in by_association({index: head.kind for index, head in heads.items()}):
+    kinds = {index: head.kind for index, head in heads.items()}
+    for indices, contexts in by_association(kinds, destination.transfer_syntaxes):
         try:
             with associated(calling_ae_title, destination, contexts) as association, exchanging(association, destination) as exchange:
                 Storing(exchange, destination, {index: (paths[index], heads[index]) for index in indices}, answered).run()
         except NoContextAcceptedError:
             for index in indices:
                 answered(index, no_context(heads[index].kind.sop_class_uid, destination))
+
+
+def accepted_classes(calling_ae_title: str, destination: StorageScp, sop_class_uids: Sequence[str]) -> frozenset[str]:
+    """Ask which SOP classes a destination takes, by proposing them and releasing the association.
+
+    Raises:
+        DeliveryError: no association.
+    """
+    wanted = destination.transfer_syntaxes
+    contexts = [(uid, syntax) for uid in sop_class_uids for syntax in proposed_syntaxes(uid, str(ExplicitVRLittleEndian), wanted)]
+    try:
+        with associated(calling_ae_title, destination, contexts) as association:
+            return frozenset(str(cx.abstract_syntax) for cx in association.accepted_contexts)
+    except NoContextAcceptedError:
+        return frozenset()
 
 
 @contextmanager

@@ -120,7 +120,7 @@ class Storing:
             file = StoredFile(path, next(self._buffers), head)
         except DeliveryError as error:
             return Outcome(Verdict.REFUSED, None, str(error))
-        chosen = context_for(file.kind, self._exchange.contexts)
+        chosen = context_for(file.kind, self._exchange.contexts, self._destination.transfer_syntaxes)
         if chosen is None:
             file.close()
             return no_context(file.kind.sop_class_uid, self._destination)

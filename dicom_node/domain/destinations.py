@@ -37,6 +37,7 @@ class StorageScp:
         timeout_s: Longest wait for a connection, an association or a response, seconds.
         tls: None sends in plain DICOM.
         commit: Whether it is asked to confirm that it keeps what it accepted.
+        transfer_syntaxes: UIDs of those that are proposed, the best first; empty: the object's own, Explicit and Implicit VR Little Endian.
     """
 
     name: str
@@ -47,6 +48,7 @@ class StorageScp:
     timeout_s: float
     tls: TlsClient | None = None
     commit: CommitPolicy = CommitPolicy.OFF
+    transfer_syntaxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class TheSender:
     timeout_s: float
     tls: TlsClient | None = None
     commit: CommitPolicy = CommitPolicy.OFF
+    transfer_syntaxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,16 @@ class FhirServer:
 
     Attributes:
         language: RFC 5646 tag of the catalogue that texts are written in.
+        patient_system: Identifier system of patient IDs whose headers name no globally unique issuer; empty: none is known.
+        accession_system: The same of accession numbers.
     """
 
     name: str
     origin: Origin
     version: FhirVersion
     language: str
+    patient_system: str = ""
+    accession_system: str = ""
 
 
 Destination: TypeAlias = StorageScp | StowServer | TheSender | Hl7Receiver | FhirServer

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dicom_node.domain.jobs import CommitPolicy
+
 DEFAULT_SERIES_NUMBER_BASE = 9900
 
 
@@ -53,6 +55,17 @@ class Charset(StrEnum):
     UTF8 = "utf8"
 
 
+class Fallback(StrEnum):
+    """What may go instead of an object that a destination does not take; the best first."""
+
+    SEG_BINARY = "seg"
+    COMPREHENSIVE = "comp"
+    ENHANCED = "enhanced"
+    BASIC_TEXT = "text"
+    PDF = "pdf"
+    CAPTURE = "sc"
+
+
 @dataclass(frozen=True, slots=True)
 class ResultProfile:
     """What a destination gets.
@@ -63,6 +76,10 @@ class ResultProfile:
         language: RFC 5646 tag of the catalogue that reports and pages are written in.
         series_number_base: Series Numbers of results begin after it.
         description_prefix: Stands before Series Description; may be empty.
+        transfer_syntaxes: UIDs of those that are proposed for its objects, the best first; empty: the object's own, then Explicit and
+            Implicit VR Little Endian.
+        commit: What its destinations are asked to confirm, unless they say so themselves; None: nothing.
+        fallback: What may go instead of an object that is not taken.
     """
 
     name: str
@@ -75,8 +92,12 @@ class ResultProfile:
     language: str = "en"
     series_number_base: int = DEFAULT_SERIES_NUMBER_BASE
     description_prefix: str = ""
+    transfer_syntaxes: tuple[str, ...] = ()
+    commit: CommitPolicy | None = None
+    fallback: tuple[Fallback, ...] = tuple(Fallback)
 
 
+_IMPLICIT = "1.2.840.10008.1.2"
 _SR, _SEG, _SC, _PM = ProfileObject.SR, ProfileObject.SEG, ProfileObject.SC, ProfileObject.PM
 PRESETS: Mapping[str, ResultProfile] = {
     profile.name: profile
@@ -84,7 +105,8 @@ PRESETS: Mapping[str, ResultProfile] = {
         ResultProfile("generic-pacs", (_SR, _SEG, _SC)),
         ResultProfile("ohif", (_SR, _SEG, _SC)),
         ResultProfile("orthanc", (_SR, _SEG, _SC)),
-        ResultProfile("legacy-pacs", (_SC, _SR), sr_class=ReportClass.BASIC_TEXT),
+        ResultProfile("sr-sc", (_SR, _SC)),
+        ResultProfile("legacy-pacs", (_SC, _SR), sr_class=ReportClass.BASIC_TEXT, transfer_syntaxes=(_IMPLICIT,)),
         ResultProfile("research", (_SR, _SEG, _PM)),
     )
 }

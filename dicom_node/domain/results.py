@@ -245,6 +245,7 @@ class Predecessor:
 
     Attributes:
         revision: Revision of the study that it was about.
+        variant: Its form, as results on record name it; empty if its run had one form only.
     """
 
     study_instance_uid: str
@@ -252,3 +253,4 @@ class Predecessor:
     sop_class_uid: str
     sop_instance_uid: str
     revision: int
+    variant: str = ""

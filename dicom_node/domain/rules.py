@@ -79,6 +79,13 @@ class OnLate(StrEnum):
     REPLACE = "replace"
 
 
+class OnEmpty(StrEnum):
+    """What a rule does with a result that says that nothing was analysed, or that nothing was found."""
+
+    REPORT = "report"
+    KEEP = "keep"
+
+
 @dataclass(frozen=True, slots=True)
 class CompleteWhen:
     """When a study counts as complete for a rule.
@@ -253,6 +260,8 @@ class Rule:
         active_until: From this moment on it takes nothing; None: for ever.
         model: Empty for a hold rule, for one that only sends the result it comes `after` elsewhere, and for one that only forwards.
         forward_to: Destinations that get the received images unchanged.
+        on_not_analysed: Whether a result that says why nothing was analysed is sent, or stays on the node.
+        on_no_finding: The same of one that says that nothing was found.
     """
 
     name: str
@@ -272,3 +281,5 @@ class Rule:
     after: After | None = None
     notify: tuple[Notify, ...] = ()
     forward_to: tuple[str, ...] = ()
+    on_not_analysed: OnEmpty = OnEmpty.REPORT
+    on_no_finding: OnEmpty = OnEmpty.REPORT

@@ -211,6 +211,12 @@ def prioritize(session: Session, job_id: int, priority: Priority, now: datetime)
     return True
 
 
+def remark(session: Session, job_id: int, reason: str, now: datetime) -> None:
+    """Write into the history of a job what has become of it; nothing else changes."""
+    row = session.get_one(JobRow, job_id)
+    session.add(JobEventRow(job_id=job_id, at=now, from_state=row.state, to_state=row.state, reason=reason))
+
+
 def note(session: Session, job_id: int, reason: str, next_attempt_at: datetime) -> None:
     """Say on the job why it still waits; the state stays."""
     row = session.get_one(JobRow, job_id)

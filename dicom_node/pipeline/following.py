@@ -46,18 +46,31 @@ class FollowedUp:
     jobs: tuple[Job, ...] = ()
     sendings: tuple[Sending, ...] = ()
 
-    def destinations(self, job: Job) -> tuple[str, ...]:
-        """Return where the results of the run go, each destination once; nowhere for a shadow run."""
+    def destinations(self, job: Job, keeping: Mapping[str, str]) -> tuple[str, ...]:
+        """Return where the results of the run go, each destination once; nowhere for a shadow run.
+
+        Args:
+            job: Of the run.
+            keeping: Rules that keep the result on the node, and the option of each that says so.
+        """
         if job.shadow:
             return ()
-        return tuple(dict.fromkeys((*job.send_to, *(d for sending in self.sendings for d in sending.destinations))))
+        own = () if job.key.rule in keeping else job.send_to
+        elsewhere = (d for sending in self.sendings if sending.rule not in keeping for d in sending.destinations)
+        return tuple(dict.fromkeys((*own, *elsewhere)))
 
-    def reason(self, job: Job) -> str:
+    def reason(self, job: Job, keeping: Mapping[str, str]) -> str:
         """Say what becomes of the results of the run."""
         if job.shadow:
             return "shadow: kept, not sent"
-        sent = [f"rule {s.rule} sends them to {', '.join(s.destinations)}" for s in self.sendings]
-        return "; ".join(["results written", *sent])
+        written = f"kept, not sent ({keeping[job.key.rule]})" if job.key.rule in keeping and job.send_to else "results written"
+        sent = [
+            f"rule {s.rule} keeps them ({keeping[s.rule]})"
+            if s.rule in keeping
+            else f"rule {s.rule} sends them to {', '.join(s.destinations)}"
+            for s in self.sendings
+        ]
+        return "; ".join([written, *sent])
 
 
 def follow_up(session: Session, configuration: Configuration, run: EndedRun, now: datetime) -> FollowedUp:

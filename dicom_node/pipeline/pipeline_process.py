@@ -19,6 +19,7 @@ from dicom_node.pipeline.commitments import Commitments, CommitmentThread
 from dicom_node.pipeline.fetching import Fetching, FetchThread
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.process import Process, run_turns, seconds_until
+from dicom_node.pipeline.results.retention import prune_results
 from dicom_node.pipeline.rule_versions import keep_version
 from dicom_node.pipeline.surroundings import through_the_database
 from dicom_node.storage import Database, InstanceFiles
@@ -32,6 +33,7 @@ def run(process: Process) -> None:
         lifecycle = Lifecycle(bell.ring_self)
         scheduler = _housekeeping(process.configuration, database, files)
         _watch_certificates(process, scheduler)
+        _remove_old_results(process, scheduler, database)
         keep_version(database, process.configuration, datetime.now(UTC))
         fetching = FetchThread(Fetching(process.configuration, database, files, bell.ring_self))
         surroundings = through_the_database(VisitFiles(files.run), fetching.look)
@@ -71,6 +73,21 @@ def _watch_certificates(process: Process, scheduler: BackgroundScheduler) -> Non
         watch.look(certificates_in_use(node), datetime.now(UTC))
 
     scheduler.add_job(look, "interval", days=1, next_run_time=datetime.now(UTC) + timedelta(seconds=5))
+
+
+def _remove_old_results(process: Process, scheduler: BackgroundScheduler, database: Database) -> None:
+    log, files = get_logger(), process.files
+
+    def look() -> None:
+        try:
+            keep = process.reload().node.results.keep  # as of now
+            if keep is not None:
+                prune_results(database, files, keep, datetime.now(UTC))
+        except DicomNodeError as error:
+            log.warning("housekeeping_failed", reason=str(error))
+
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    scheduler.add_job(look, "interval", hours=1, next_run_time=soon, coalesce=True, max_instances=1)
 
 
 def _housekeeping(configuration: Configuration, database: Database, files: InstanceFiles) -> BackgroundScheduler:

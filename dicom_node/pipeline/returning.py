@@ -40,7 +40,7 @@ def address_owed(session: Session, configuration: Configuration, now: datetime) 
         except DeliveryError as error:
             reason = f"{error}: {error.hint}"
             for item in items:
-                delivery_operations.refuse(session, item.id, reason, now)
+                delivery_operations.give_up(session, item.id, reason, now)
             settle(session, job_id, now)
             get_logger().error("delivery_without_address", job=job_id, destination=name, reason=reason)
         else:

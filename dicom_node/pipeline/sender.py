@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from sqlmodel import Session
-
 from dicom_node.config import Configuration
 from dicom_node.delivery.channel import Channel, channel_to
-from dicom_node.delivery.fallbacks import form_of, next_stand_in
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Backoff, Outcome, Patience, Verdict
 from dicom_node.domain.destinations import Destination, StorageScp
-from dicom_node.domain.jobs import IMAGE, CommitPolicy, Delivery, DeliveryState, StoredResult
+from dicom_node.domain.jobs import CommitPolicy, Delivery, DeliveryState
 from dicom_node.errors import DeliveryError
 from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.circuits import Circuits
 from dicom_node.pipeline.committing import Committing
+from dicom_node.pipeline.results.apart import Build, BuildApart
 from dicom_node.pipeline.returning import address_owed
-from dicom_node.pipeline.settling import settle
+from dicom_node.pipeline.settling import is_covered_by_another, settle
+from dicom_node.pipeline.standing_in import StandIns
 from dicom_node.storage import Database, InstanceFiles, deliveries, delivery_commitments, delivery_operations
 
 _PARALLEL_DESTINATIONS = 8
 _STATES = {Verdict.STORED: DeliveryState.SENT, Verdict.RETRY: DeliveryState.OWED, Verdict.REFUSED: DeliveryState.REFUSED}
-
-
-def written_already(session: Session, delivery: Delivery) -> StoredResult | None:
-    """Choose, among what the job has written, the best object that may go instead of a refused one."""
-    return next_stand_in(delivery.result, delivery_operations.not_owed_to(session, delivery.job_id, delivery.destination))
 
 
 class Sender:
@@ -41,7 +36,7 @@ class Sender:
         configuration: Configuration,
         database: Database,
         wake: Callable[[], None],
-        fallback: Callable[[Session, Delivery], StoredResult | None] = written_already,
+        build: Build | None = None,
     ) -> None:
         """Start idle.
 
@@ -49,12 +44,12 @@ class Sender:
             configuration: Destinations and back-off.
             database: State.
             wake: Called when a destination is through, from its thread.
-            fallback: Chooses what goes instead of an object whose SOP class or syntax a destination does not take.
+            build: Builds what goes instead of an object that a destination does not take; in a process of its own if left out.
         """
         self._configuration = configuration
         self._database = database
         self._wake = wake
-        self._fallback = fallback
+        self._stand_ins = StandIns(lambda: self._configuration, database, build or BuildApart(lambda: self._configuration))
         self._busy: set[str] = set()
         self._circuits = Circuits(InstanceFiles(configuration.data_dir).run)
         self._committing = Committing(configuration, database)
@@ -128,12 +123,18 @@ class Sender:
         Raises:
             DeliveryError: the destination cannot be used; what it did not answer is owed as before.
         """
+        not_taken: dict[int, str] = {}
 
         def note(position: int, outcome: Outcome) -> None:
             answered.add(items[position].id)
+            if outcome.status == NOT_SUPPORTED and self._stand_ins.may_replace(items[position]):
+                outcome = replace(outcome, verdict=Verdict.RETRY)  # refused again and replaced then, if this process dies before it is
+                not_taken[items[position].id] = outcome.reason
             self._record(items[position], outcome, destination)
 
         channel.send([d.result.path for d in items], note)
+        if not_taken:
+            self._stand_ins.replace(not_taken, items, channel)
         jobs = sorted({d.job_id for d in items})
         self._log.info("results_delivered", jobs=",".join(map(str, jobs)), destination=destination.name, objects=len(items))
 
@@ -146,15 +147,16 @@ class Sender:
 
     def _record(self, delivery: Delivery, outcome: Outcome, destination: Destination) -> None:
         now = datetime.now(UTC)
-        again = now + (self._backoff().delay(delivery.attempt + 1) if outcome.verdict is Verdict.RETRY else timedelta(0))
+        wait = max(self._backoff().delay(delivery.attempt + 1), timedelta(seconds=outcome.wait_s))
+        again = now + (wait if outcome.verdict is Verdict.RETRY else timedelta(0))
         state, reason = _STATES[outcome.verdict], outcome.reason
         if state is DeliveryState.OWED:
             state, reason = self._unless_given_up(delivery, reason, now)
         attempt = deliveries.Attempt(state, outcome.status, reason, again, outcome.comment, _commit_policy(destination))
         with self._database.transaction() as session:
             deliveries.record_attempt(session, delivery.id, attempt, now)
-            if outcome.status == NOT_SUPPORTED and delivery.result.kind != IMAGE:
-                self._put_in_place(session, delivery, now)
+            if state is DeliveryState.SENT and is_covered_by_another(delivery):
+                delivery_operations.went_itself(session, delivery.id)
             if outcome.verdict is not Verdict.STORED:
                 queue.note(session, delivery.job_id, f"{delivery.destination}: {reason}", again)
             settled = settle(session, delivery.job_id, now)
@@ -164,12 +166,6 @@ class Sender:
             stored = outcome.verdict is Verdict.STORED
             event = "delivery_stored_with_warning" if stored else "delivery_not_stored"
             self._log.warning(event, job=delivery.job_id, destination=delivery.destination, reason=reason)
-
-    def _put_in_place(self, session: Session, delivery: Delivery, now: datetime) -> None:
-        stand_in = self._fallback(session, delivery)
-        if stand_in is not None:
-            went_as = str(form_of(stand_in.sop_class_uid) or stand_in.kind)
-            delivery_operations.put_in_place(session, delivery, stand_in, went_as, now)
 
     def _unless_given_up(self, delivery: Delivery, reason: str, now: datetime) -> tuple[DeliveryState, str]:
         section = self._configuration.node.delivery

@@ -1,7 +1,7 @@
 """The routing decision, with its reasons. Pure."""
 
 from dicom_node.routing.decide import decide, decisions, missing_inputs
-from dicom_node.routing.explain import Line, Mark, explain, explain_rule, render, trace_from_record
+from dicom_node.routing.explain import Line, Mark, explain, explain_rule, kept_results, render, trace_from_record
 from dicom_node.routing.patients import patients_agree
 from dicom_node.routing.rule_set import RuleSet
 from dicom_node.routing.view import StudyView
@@ -15,6 +15,7 @@ __all__ = [
     "decisions",
     "explain",
     "explain_rule",
+    "kept_results",
     "missing_inputs",
     "patients_agree",
     "render",

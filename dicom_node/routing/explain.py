@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from dicom_node.domain.routing import ConditionTrace, InputTrace, Outcome, Routing, RuleTrace, SeriesTrace
+from dicom_node.domain.rules import OnEmpty, Rule
 from dicom_node.routing.wording import counted
 
 _MOST_UIDS_NAMED = 3
@@ -41,13 +42,18 @@ class Line:
         return "  " * self.depth + (f"{self.mark} " if self.mark else "") + self.text
 
 
-def render(routing: Routing) -> str:
-    """Write what each rule did and why: the outcome first, then what was wanted and seen."""
-    return "\n".join(map(str, explain(routing)))
+def render(routing: Routing, rules: Sequence[Rule] = ()) -> str:
+    """Write what each rule did and why: the outcome first, then what was wanted and seen. See `explain`."""
+    return "\n".join(map(str, explain(routing, rules)))
 
 
-def explain(routing: Routing) -> list[Line]:
-    """List the lines of an explanation; what stops the whole study comes first."""
+def explain(routing: Routing, rules: Sequence[Rule] = ()) -> list[Line]:
+    """List the lines of an explanation; what stops the whole study comes first.
+
+    Args:
+        routing: What was decided.
+        rules: Those that decided; of one that runs it is said which results it would keep on the node. Empty: nothing is said of that.
+    """
     lines = []
     if routing.quarantined_because:
         lines.append(Line(0, Mark.NONE, f"quarantined: {routing.quarantined_because}"))
@@ -55,7 +61,19 @@ def explain(routing: Routing) -> list[Line]:
         lines.append(Line(0, Mark.NONE, f"held: by rule {routing.held_by}"))
     elif routing.hold_reason:
         lines.append(Line(0, Mark.NONE, f"held: {routing.hold_reason}"))
-    return lines + [line for trace in routing.traces for line in explain_rule(trace)]
+    kept = {rule.name: kept_results(rule) for rule in rules}
+    for trace in routing.traces:
+        head, *below = explain_rule(trace)
+        told = kept.get(trace.rule, "") if trace.outcome is Outcome.RUN else ""
+        lines += [head, *([Line(1, Mark.NONE, told)] if told else []), *below]
+    return lines
+
+
+def kept_results(rule: Rule) -> str:
+    """Say which results of a rule stay on the node; nothing if all are sent."""
+    options = {"on_not_analysed": rule.on_not_analysed, "on_no_finding": rule.on_no_finding}
+    kept = [f"{name}: {option}" for name, option in options.items() if option is OnEmpty.KEEP]
+    return f"results stay here by {', '.join(kept)}" if kept else ""
 
 
 def explain_rule(trace: RuleTrace) -> list[Line]:

@@ -41,7 +41,8 @@ class BuildRequest:
         images: What the model saw of them; None if they could not be read, and the result says that nothing was analysed.
         node_version: Software version of the node.
         ae_title: AE title of the node.
-        predecessors: Reports of the rule's latest earlier run on the study, whose place the new one takes.
+        predecessors: Reports of the rule's latest earlier run on the study; a report takes the place of the one in its own form, or of
+            all of them if there is none in that form.
         language: RFC 5646 tag of the report's language; one of `words.languages()`. English where the source's character set cannot
             hold it, and the report says so.
         form: Which objects, in which form.
@@ -92,6 +93,18 @@ class ResultObject:
     variant: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """The objects of one run.
+
+    Attributes:
+        first: What those of the first profile were made from.
+    """
+
+    objects: tuple[ResultObject, ...]
+    first: ResultSet
+
+
 def build_results(request: BuildRequest) -> tuple[ResultObject, ...]:
     """Build the objects of one run that its form asks for; what the report refers to comes before it.
 
@@ -101,36 +114,48 @@ def build_results(request: BuildRequest) -> tuple[ResultObject, ...]:
         PatientMismatchError: source or results belong to more than one patient or study, or refer to anything else.
         ResultError: images, masks and regions do not fit each other, or the library refuses to build an object.
     """
-    return _build(request, {})
+    return _build(request, {}).objects
 
 
 def build_for_profiles(request: BuildRequest, profiles: Sequence[ResultProfile]) -> tuple[ResultObject, ...]:
+    """Build what the profiles want of one run. See `build_all`."""
+    return build_all(request, profiles).objects
+
+
+def build_all(request: BuildRequest, profiles: Sequence[ResultProfile]) -> Built:
     """Build what the profiles want of one run, each variant of an object once.
 
     Args:
         request: Its form and language are not read.
-        profiles: Of the destinations.
+        profiles: Of the destinations; at least one.
 
     Raises:
         PatientMismatchError: as `build_results`.
         ResultError: as `build_results`.
     """
     known: _Known = {}
-    for form, language in dict.fromkeys((form_of_profile(p), p.language) for p in profiles):
-        _build(replace(request, form=form, language=language, in_variants=True), known)
-    return tuple(item for objects in known.values() for item in objects)
+    forms = dict.fromkeys((form_of_profile(p), p.language) for p in profiles)
+    first, *_ = [_build(replace(request, form=form, language=language, in_variants=True), known).first for form, language in forms]
+    return Built(tuple(item for objects in known.values() for item in objects), first)
 
 
-def _build(request: BuildRequest, known: _Known) -> tuple[ResultObject, ...]:
+def _build(request: BuildRequest, known: _Known) -> Built:
     check_one_patient(request.source)
+    request = replace(request, predecessors=_in_own_form(request))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library remarks on source headers, quoting them; they are kept as they are
-            objects = tuple(_built(result_set_of(request), known))
+            results = result_set_of(request)
+            objects = tuple(_built(results, known))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise ResultError(f"result object cannot be built: {type(error).__name__}: {place_of(error)}") from error
     check_results(request.source, [o.data_set for o in objects], [p.sop_instance_uid for p in request.predecessors])
-    return objects
+    return Built(objects, results)
+
+
+def _in_own_form(request: BuildRequest) -> tuple[Predecessor, ...]:
+    variant = request.variant(ObjectKind.SR)
+    return tuple(p for p in request.predecessors if p.variant == variant) or request.predecessors
 
 
 _Known: TypeAlias = dict[tuple[ObjectKind, str], tuple[ResultObject, ...]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,8 @@ from dicom_node.domain.results import Code, RegionKind
 from dicom_node.sr_writer.source import ImageReference
 
 Point3 = tuple[float, float, float]
+_DECIMALS = 4
+_DECIMALS_OF_PERCENT = 2
 
 
 class Outcome(StrEnum):
@@ -54,6 +57,11 @@ class Number:
     unit: Code
     derivation: Code | None = None
     reference_range: str = ""
+
+    @property
+    def written(self) -> float | None:
+        """The value as coded forms write it, to four decimals; None if it could not be measured."""
+        return round(self.value, _DECIMALS) if math.isfinite(self.value) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,18 @@ class Group:
     place: Place | None = None
     images: tuple[ImageReference, ...] = ()
     is_finding: bool = False
+
+    @property
+    def certainty_percent(self) -> float | None:
+        """The certainty as coded forms write it, 0 to 100.
+
+        What a network gives is a certainty of its own and no probability in the population.
+        """
+        return None if self.certainty is None else round(100 * self.certainty, _DECIMALS_OF_PERCENT)
+
+
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+PERCENT = Code("%", "UCUM", "Percent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ import numpy as np
 from highdicom import sr
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.results import Code
-from dicom_node.sr_writer.content import Group, Number, Outline, Place
+from dicom_node.sr_writer.content import CERTAINTY, Group, Number, Outline, Place
 from dicom_node.sr_writer.finish import concept
 from dicom_node.sr_writer.form import SrClass
 from dicom_node.sr_writer.source import ImageReference, Source
@@ -25,9 +23,6 @@ MeasurementGroup = (
     | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
     | sr.MeasurementsAndQualitativeEvaluations
 )
-_DECIMALS = 4
-_CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
-_PERCENT = Code("%", "UCUM", "Percent")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +49,7 @@ class GroupWriter:
             "finding_type": concept(group.finding),
             "finding_sites": [sr.FindingSite(concept(group.site))] if group.site else None,
             "algorithm_id": sr.AlgorithmIdentification(result.model.title, result.model.version, parameters=list(result.parameters)),
-            "measurements": [*(_measurement(n) for n in group.numbers if math.isfinite(n.value)), *_certainty(group)],
+            "measurements": [*(_measurement(n, n.written) for n in group.numbers if n.written is not None), *_certainty(group)],
             "qualitative_evaluations": [sr.QualitativeEvaluation(concept(a.concept), concept(a.value)) for a in group.answers],
         }
         planar, volumetric = sr.PlanarROIMeasurementsAndQualitativeEvaluations, sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -100,18 +95,17 @@ def _region(outline: Outline) -> sr.ImageRegion:
     return sr.ImageRegion(outline.kind.value, np.array(outline.points_px, np.float64), source)
 
 
-def _measurement(number: Number) -> sr.Measurement:
+def _measurement(number: Number, value: float) -> sr.Measurement:
     """Write one number; one without a value is a sentence, since common readers fail on an empty Measured Value Sequence."""
     return sr.Measurement(
         name=concept(number.concept),
-        value=round(number.value, _DECIMALS),
+        value=value,
         unit=concept(number.unit),
         derivation=concept(number.derivation) if number.derivation else None,
     )
 
 
 def _certainty(group: Group) -> list[sr.Measurement]:
-    """How sure the model is, 0 to 100: what a network gives is a certainty of its own and no probability in the population."""
-    if group.certainty is None:
+    if group.certainty_percent is None:
         return []
-    return [sr.Measurement(name=concept(_CERTAINTY), value=round(100 * group.certainty, 2), unit=codes.UCUM.Percent)]
+    return [sr.Measurement(name=concept(CERTAINTY), value=group.certainty_percent, unit=codes.UCUM.Percent)]

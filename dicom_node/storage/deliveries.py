@@ -60,7 +60,7 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
         session.add(row)
         session.flush()
         for destination in [name for name, variants in wanted.items() if _is_wanted(row, variants)]:
-            _owe(session, row, destination, now, "result written")
+            owe(session, row, destination, now, "result written")
 
 
 def owe_further(session: Session, job_id: int, destination: str, wanted: Wanted, now: datetime) -> int:
@@ -69,14 +69,18 @@ def owe_further(session: Session, job_id: int, destination: str, wanted: Wanted,
     rows = session.exec(
         select(ResultRow).where(ResultRow.job_id == job_id, col(ResultRow.id).not_in(known)).order_by(col(ResultRow.id))
     ).all()
-    built = {(r.kind, r.variant) for r in results_of(session, job_id)}
+    results = results_of(session, job_id)
+    built = {(r.kind, r.variant) for r in results}
+    objects = {(r.kind, r.variant) for r in results if r.sop_class_uid}  # a message is for its own receiver alone
     instead = {
-        kind: next((v for k, v in sorted(built) if k == kind), "") for kind, variant in wanted.items() if (kind, variant) not in built
+        kind: found
+        for kind, variant in wanted.items()
+        if (kind, variant) not in built and (found := next((v for k, v in sorted(objects) if k == kind), ""))
     }
     further = [row for row in rows if _is_wanted(row, {**wanted, **instead})]
     for row in further:
         why = "; in a form of another profile, its own was not built" if row.variant and row.kind in instead else ""
-        _owe(session, row, destination, now, f"asked for by an operator{why}")
+        owe(session, row, destination, now, f"asked for by an operator{why}")
     return len(further)
 
 
@@ -88,8 +92,10 @@ def results_of(session: Session, job_id: int) -> list[StoredResult]:
 def earlier_reports(session: Session, job: Job) -> tuple[Predecessor, ...]:
     """Return the reports of the rule's latest earlier run on the study that has any.
 
-    A run that was only a shadow has sent nothing, so it is a predecessor of shadow runs alone.
+    A run that was only a shadow, or whose results its rule kept, has sent nothing, so it is a predecessor of runs alone that send
+    nothing either.
     """
+    sent = select(DeliveryRow.id).where(DeliveryRow.job_id == JobRow.id).exists()
     statement = (
         select(JobRow.revision, ResultRow)
         .join(ResultRow, col(ResultRow.job_id) == col(JobRow.id))
@@ -98,14 +104,14 @@ def earlier_reports(session: Session, job: Job) -> tuple[Predecessor, ...]:
             JobRow.rule == job.key.rule,
             JobRow.revision < job.key.revision,
             ResultRow.kind == "SR",
-            or_(col(JobRow.shadow).is_(False), literal(job.shadow)),
+            or_(sent, literal(job.shadow or not job.send_to)),
         )
         .order_by(col(JobRow.revision).desc(), col(JobRow.id).desc(), col(ResultRow.number))
     )
     found = session.exec(statement).all()
     latest = {result.job_id for _, result in found[:1]}
     return tuple(
-        Predecessor(job.key.study_instance_uid, r.series_instance_uid, r.sop_class_uid, r.sop_instance_uid, revision)
+        Predecessor(job.key.study_instance_uid, r.series_instance_uid, r.sop_class_uid, r.sop_instance_uid, revision, r.variant)
         for revision, r in found
         if r.job_id in latest
     )
@@ -240,7 +246,8 @@ def _is_wanted(row: ResultRow, wanted: Wanted) -> bool:
     return row.kind in wanted and row.variant in ("", wanted[row.kind])
 
 
-def _owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
+def owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
+    """Owe an object to a destination, with its event."""
     delivery = DeliveryRow(
         job_id=result.job_id,
         result_id=result.id or 0,

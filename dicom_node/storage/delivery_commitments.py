@@ -51,12 +51,10 @@ def unreported(session: Session) -> list[Delivery]:
     return some(session, DeliveryRow.state == DeliveryState.SENT, col(DeliveryRow.transaction_uid).is_not(None))
 
 
-def given_up(session: Session, since: datetime) -> int:
-    """Count what needs a person: refused or dead, since a moment."""
+def given_up(session: Session, since: datetime) -> list[Delivery]:
+    """List what was refused or given up since a moment."""
     states = (DeliveryState.REFUSED, DeliveryState.DEAD)
-    return session.exec(
-        select(func.count()).select_from(DeliveryRow).where(col(DeliveryRow.state).in_(states), DeliveryRow.state_at >= since)
-    ).one()
+    return some(session, col(DeliveryRow.state).in_(states), DeliveryRow.state_at >= since)
 
 
 def record_asked(session: Session, delivery_ids: Sequence[int], transaction_uid: str, now: datetime) -> None:

@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from dicom_node.domain.jobs import Delivery, DeliveryState, StoredResult
-from dicom_node.storage.deliveries import ACCEPTED, change, results_of
+from dicom_node.storage import notice_events
+from dicom_node.storage.deliveries import ACCEPTED, change, owe
 from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, ResultRow
 
 
@@ -55,11 +56,49 @@ def release(session: Session, job_id: int, destination: str, now: datetime) -> i
     return len(rows)
 
 
-def not_owed_to(session: Session, job_id: int, destination: str) -> list[StoredResult]:
-    """List the objects of a job that a destination was never owed."""
-    owed = select(ResultRow.sop_instance_uid).join(DeliveryRow, col(DeliveryRow.result_id) == col(ResultRow.id))
-    known = set(session.exec(owed.where(DeliveryRow.job_id == job_id, DeliveryRow.destination == destination)))
-    return [r for r in results_of(session, job_id) if r.sop_instance_uid not in known]
+def put_in_place(session: Session, delivery: Delivery, stand_ins: Sequence[StoredResult], went_as: str, now: datetime) -> bool:
+    """Owe other objects of the same job in place of one that the destination does not take, the first of them under its delivery.
+
+    Returns:
+        False if the delivery is not owed any more, since a person holds it: nothing is changed then.
+    """
+    row = session.get_one(DeliveryRow, delivery.id)
+    if row.state != DeliveryState.OWED:
+        return False
+    reason = f"{delivery.result.kind} {delivery.result.number} is not taken: {went_as} goes instead"
+    uids = [r.sop_instance_uid for r in stand_ins]
+    chosen = select(ResultRow).where(ResultRow.job_id == delivery.job_id, col(ResultRow.sop_instance_uid).in_(uids))
+    results = {r.sop_instance_uid: r for r in session.exec(chosen)}
+    first, *others = [results[uid] for uid in uids]
+    row.result_id, row.went_as, row.next_attempt_at = first.id or 0, went_as, now
+    change(session, row, DeliveryState.OWED, reason, now)
+    for other in others:
+        owe(session, other, delivery.destination, now, reason)
+    return True
+
+
+def not_taken(session: Session, delivery: Delivery, reason: str, went_as: str, now: datetime) -> bool:
+    """Write that a destination does not take an object, and in which form it has been owed what the object says; False as above."""
+    row = session.get_one(DeliveryRow, delivery.id)
+    if row.state != DeliveryState.OWED:
+        return False
+    row.reason, row.went_as = reason, went_as
+    change(session, row, DeliveryState.REFUSED, reason, now)
+    if went_as:  # no failure to be told: if the other form is refused too, the job fails, which is
+        notice_events.withdraw(session, delivery.id)
+    return True
+
+
+def explain(session: Session, delivery: Delivery, reason: str, now: datetime) -> None:
+    """Write why a delivery still is what it is."""
+    row = session.get_one(DeliveryRow, delivery.id)
+    row.reason = reason
+    change(session, row, DeliveryState(row.state), reason, now)
+
+
+def went_itself(session: Session, delivery_id: int) -> None:
+    """Forget in which form an object went that was accepted itself after all."""
+    session.get_one(DeliveryRow, delivery_id).went_as = ""
 
 
 def readdress(session: Session, delivery_id: int, destination: str, now: datetime) -> None:
@@ -76,17 +115,8 @@ def readdress(session: Session, delivery_id: int, destination: str, now: datetim
     row.destination = destination
 
 
-def refuse(session: Session, delivery_id: int, reason: str, now: datetime) -> None:
-    """Give up what cannot even be tried."""
+def give_up(session: Session, delivery_id: int, reason: str, now: datetime) -> None:
+    """Refuse what cannot even be tried."""
     row = session.get_one(DeliveryRow, delivery_id)
     change(session, row, DeliveryState.REFUSED, reason, now)
     row.status, row.reason, row.comment = None, reason, ""
-
-
-def put_in_place(session: Session, delivery: Delivery, stand_in: StoredResult, went_as: str, now: datetime) -> None:
-    """Owe another object of the same job in place of one that the destination does not take."""
-    row = session.get_one(DeliveryRow, delivery.id)
-    chosen = select(ResultRow).where(ResultRow.job_id == delivery.job_id, ResultRow.sop_instance_uid == stand_in.sop_instance_uid)
-    result = session.exec(chosen).one()
-    row.result_id, row.went_as, row.next_attempt_at = result.id or 0, went_as, now
-    change(session, row, DeliveryState.OWED, f"{delivery.result.kind} {delivery.result.number} is not taken: {went_as} goes instead", now)

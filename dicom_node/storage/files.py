@@ -150,6 +150,10 @@ class InstanceFiles:
             path.unlink(missing_ok=True)
         return len(leftovers)
 
+    def results_of(self, job_id: int) -> Path:
+        """Name the folder of what a job made."""
+        return self.results / f"job-{job_id}"
+
     def clear_metrics(self) -> None:
         """Forget what the processes of the last start counted; call only while none runs."""
         for path in self.metrics.iterdir():

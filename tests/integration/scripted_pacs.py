@@ -42,11 +42,18 @@ class ScriptedPacs:
     """Listens at once; `report_to` is the port that new associations of its reports go to."""
 
     def __init__(
-        self, port: int, script: Script, *, classes: tuple[str, ...] = (SecondaryCaptureImageStorage,), report_to: int = 0
+        self,
+        port: int,
+        script: Script,
+        *,
+        classes: tuple[str, ...] = (SecondaryCaptureImageStorage,),
+        report_to: int = 0,
+        syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     ) -> None:
         self.script, self.report_to = script, report_to
         self.received: list[str] = []
         self.syntaxes: list[str] = []
+        self.data_sets: list[Dataset] = []
         self.stores = self.echoes = self.associations = 0
         self.asked: list[Dataset] = []
         self.answers: list[int | None] = []
@@ -54,7 +61,7 @@ class ScriptedPacs:
         ae = AE("ORTHANC")
         ae.network_timeout = 20
         for sop_class in classes:
-            ae.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+            ae.add_supported_context(sop_class, list(syntaxes))
         ae.add_supported_context(Verification)
         ae.add_supported_context(StorageCommitmentPushModel)
         handlers = [
@@ -64,6 +71,12 @@ class ScriptedPacs:
             (evt.EVT_ESTABLISHED, self._established),
         ]
         self.server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+
+    def classes_too(self, *classes: str) -> None:
+        """Take further SOP classes from now on."""
+        for sop_class in classes:
+            self.server.ae.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+            self.server.contexts = self.server.ae.supported_contexts
 
     def close(self) -> None:
         for thread in self.reporters:
@@ -105,6 +118,7 @@ class ScriptedPacs:
         if answer.Status == 0:
             self.received.append(str(event.request.AffectedSOPInstanceUID))
             self.syntaxes.append(str(event.context.transfer_syntax))
+            self.data_sets.append(event.dataset)
         return answer
 
     def _action(self, event: evt.Event) -> tuple[int, None]:

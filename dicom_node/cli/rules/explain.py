@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, open_data
 from dicom_node.cli.output import print_json, text
 from dicom_node.config import Configuration, load_configuration, load_draft
 from dicom_node.domain.routing import Routing
+from dicom_node.domain.rules import Rule
 from dicom_node.domain.studies import Study
 from dicom_node.domain.uids import is_safe_uid
 from dicom_node.errors import ConfigError, StudyError
@@ -26,7 +27,7 @@ from dicom_node.pipeline.explanations import (
     study_of_revision,
 )
 from dicom_node.pipeline.imports.importer import find
-from dicom_node.routing import decide, render
+from dicom_node.routing import decide, kept_results, render
 from dicom_node.routing.wording import counted
 from dicom_node.storage import rule_versions
 
@@ -70,11 +71,11 @@ def explain(  # noqa: PLR0913, PLR0917 - an option each
     else:
         raise StudyError(f"{what} is neither a file or folder nor a Study Instance UID")
     if as_json:
-        print_json([_as_json(head, routing) for head, routing in answers])
+        print_json([_as_json(head, routing, () if as_decided else configuration.rules) for head, routing in answers])
         return
     for head, routing in answers:
         typer.echo(f"Study {head['study_instance_uid']}: {head['about']}")
-        typer.echo(render(routing))
+        typer.echo(render(routing, () if as_decided else configuration.rules))
 
 
 def _of_files(configuration: Configuration, read: FilesRead) -> Iterator[tuple[dict[str, str], Routing]]:
@@ -107,8 +108,9 @@ def _head(study: Study, origin: str) -> dict[str, str]:
     return {"study_instance_uid": study.study_instance_uid, "about": about}
 
 
-def _as_json(head: Mapping[str, str], routing: Routing) -> dict[str, object]:
-    return {**head, "held_by": routing.held_by, "quarantined_because": routing.quarantined_because, "traces": routing.traces}
+def _as_json(head: Mapping[str, str], routing: Routing, rules: Sequence[Rule]) -> dict[str, object]:
+    about = {"held_by": routing.held_by, "quarantined_because": routing.quarantined_because, "traces": routing.traces}
+    return {**head, **about, "kept": {rule.name: kept for rule in rules if (kept := kept_results(rule))}}
 
 
 def _say_unread(read: FilesRead) -> None:

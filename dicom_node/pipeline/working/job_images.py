@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
 
 import pydicom
 
@@ -15,6 +14,7 @@ from dicom_node.domain.jobs import Job
 from dicom_node.domain.routing import JobInput
 from dicom_node.errors import VolumeError
 from dicom_node.inference import (
+    GeometryPolicy,
     Inputs,
     ModelBundle,
     ModelInput,
@@ -26,6 +26,7 @@ from dicom_node.inference import (
 from dicom_node.inference.applicability import check
 from dicom_node.inference.bundle.inputs_schema import InputKind, InputSlot
 from dicom_node.pipeline.headers import header_attributes
+from dicom_node.pipeline.results import ReadAs
 from dicom_node.sr_writer import check_one_patient, check_other_input
 from dicom_node.storage import Database
 from dicom_node.storage.input_instances import InputInstance, input_instances
@@ -42,6 +43,7 @@ class JobImages:
         warnings: What was done to the images beyond reading them, and what the protocol warns of; they stand beside the result.
         refusals: Why nothing is analysed, one sentence each; empty if something is.
         unused: Inputs of the rule that the model does not have.
+        read_as: How the first input was read; None if it could not be.
     """
 
     inputs: Inputs
@@ -50,6 +52,7 @@ class JobImages:
     warnings: tuple[str, ...]
     unused: tuple[str, ...]
     refusals: tuple[str, ...] = ()
+    read_as: ReadAs | None = None
 
     @property
     def images(self) -> Images | None:
@@ -88,19 +91,32 @@ def read_job(database: Database, job: Job, bundle: ModelBundle) -> JobImages:
     sources: list[list[pydicom.Dataset]] = []
     traced: list[TracedInput] = []
     warnings: list[str] = []
+    first: ReadAs | None = None
     for number, (name, slot) in slots.items():
+        read_as = _read_as(slot)
         try:
-            read = _images(slot, series[number])
+            read = read_images(read_as, series[number])
         except VolumeError as error:
             traced.append(_traced(name, job.inputs[number], series[number], indexed[number]))
             source = sources[0] if sources else series[0]
-            return JobImages(inputs, source, tuple(traced), (), unused, (_refusal(name, error),))
+            return JobImages(inputs, source, tuple(traced), (), unused, (_refusal(name, error),), first)
+        first = first or read_as
         inputs[name] = ModelInput(read.images, header_attributes(read.instances[0]), files_of(read.instances))
         sources.append(read.instances)
         traced.append(_traced(name, job.inputs[number], read.instances, indexed[number]))
         warnings += read.warnings
     fit = check(bundle.manifest, {name: inputs[name] for name, slot in slots.values() if name == slot.name})
-    return JobImages(inputs, sources[0], tuple(traced), (*warnings, *fit.warnings), unused, fit.refusals)
+    return JobImages(inputs, sources[0], tuple(traced), (*warnings, *fit.warnings), unused, fit.refusals, first)
+
+
+def read_images(read_as: ReadAs, instances: Sequence[pydicom.Dataset]) -> ReadImages:
+    """Decode the instances of an input.
+
+    Raises:
+        PixelError: one cannot be decoded.
+        VolumeError: they are no volume of that kind.
+    """
+    return images_from_instances(read_as.kind, instances, GeometryPolicy(read_as.uneven, read_as.tilted, dict(read_as.only)))
 
 
 def _check_patients(wanted: Sequence[JobInput], series: Sequence[Sequence[pydicom.Dataset]]) -> None:
@@ -132,14 +148,14 @@ def _missing(given: Set[str], bundle: ModelBundle) -> tuple[str, ...]:
     return tuple(f"Input {slot.name} is missing." for slot in bundle.manifest.inputs if not slot.optional and slot.name not in given)
 
 
-def _images(slot: InputSlot, instances: Sequence[pydicom.Dataset]) -> ReadImages:
-    kind: Literal["volume", "frames"] = "frames" if slot.kind is InputKind.FRAMES else "volume"
-    return images_from_instances(kind, instances, slot.to_policy())
-
-
 def _refusal(name: str, error: VolumeError) -> str:
     """Say what is wrong with the images, and what would let them through."""
     return f"Input {name}: {error}{f' ({error.hint})' if error.hint else ''}."
+
+
+def _read_as(slot: InputSlot) -> ReadAs:
+    policy = slot.to_policy()
+    return ReadAs("frames" if slot.kind is InputKind.FRAMES else "volume", policy.uneven, policy.tilted, tuple(policy.only.items()))
 
 
 def _traced(name: str, wanted: JobInput, ordered: Sequence[pydicom.Dataset], found: Sequence[InputInstance]) -> TracedInput:

@@ -20,14 +20,24 @@ from dicom_node.jobs import queue
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.closing import AvailableModel
 from dicom_node.pipeline.following import EndedRun, follow_up
+from dicom_node.pipeline.message_files import write_messages
 from dicom_node.pipeline.model_host.messages import Concluded
 from dicom_node.pipeline.result_files import write_results
+from dicom_node.pipeline.results import KeptResult, keep_result
+from dicom_node.pipeline.results.report import Ran, write_report
+from dicom_node.pipeline.wanted import wanted_by
 from dicom_node.pipeline.working.bundle_shelf import BundleShelf
 from dicom_node.pipeline.working.job_images import JobImages
+from dicom_node.pipeline.working.keeping import keeping
 from dicom_node.pipeline.working.run import Fault
 from dicom_node.routing.follow import followers
-from dicom_node.sr_writer import BuildRequest, build_for_profiles, wanted_variants
+from dicom_node.sr_writer import BuildRequest, build_all, wanted_variants
+from dicom_node.sr_writer.content import Outcome
+from dicom_node.sr_writer.messages import MessageForm, build_messages, form_for
+from dicom_node.sr_writer.variants import form_of_profile
 from dicom_node.storage import Database, InstanceFiles, deliveries
+
+_BY_DEFAULT = wanted_variants(PRESETS[DEFAULT_PROFILE])
 
 
 class Recording:
@@ -55,21 +65,29 @@ class Recording:
         result = replace(result, warnings=(*images.warnings, *result.warnings))
         grid = images.images
         request = BuildRequest(job.key, images.source, grid, result, __version__, self._configuration.ae_title, self._predecessors(job))
-        stored = write_results(self._files, job.id, build_for_profiles(request, list(profiles.values())))
+        built = build_all(request, list(profiles.values()))
+        spoken_of = form_of_profile(next(iter(profiles.values())))
+        messages = build_messages(replace(request, form=spoken_of), built.objects, self._forms(job))
+        objects = write_results(self._files, job.id, built.objects)
+        stored = [*objects, *write_messages(self._files, job.id, messages)]
+        trace = _trace(images, concluded)
+        self._keep(job, KeptResult(result, images.read_as, __version__, _now()))
         took = {**timings, "writing_s": perf_counter() - begin}
+        write_report(self._files.results_of(job.id), built.first, objects, Ran(job, trace, took))
         finished = queue.Finished(
             delivering=False,
             timings=took,
             findings=findings_from_result(result, grid.voxel_ml if isinstance(grid, Volume) else None),
-            trace=_trace(images, concluded).as_json(),
+            trace=trace.as_json(),
         )
         now, run = _now(), EndedRun(job, finished.findings, self._models_that_follow(job))
+        keeps = keeping(self._configuration.rules, built.first.content.outcome)
         with self._database.transaction() as session:
             followed = follow_up(session, self._configuration, run, now)
-            destinations = followed.destinations(job)
-            variants = {name: wanted_variants(profile) for name, profile in profiles.items()}
-            deliveries.record_results(session, job.id, stored, {name: variants[name] for name in destinations}, now)
-            reason = _reason(result, followed.reason(job))
+            destinations = followed.destinations(job, keeps)
+            wanted = {name: wanted_by(self._configuration, name) or _BY_DEFAULT for name in destinations}
+            deliveries.record_results(session, job.id, stored, wanted, now)
+            reason = _reason(built.first.content.outcome, result, followed.reason(job, keeps))
             queue.finish(session, job, replace(finished, delivering=bool(destinations), reason=reason), now)
         for new in followed.jobs:
             self._log.info("job_followed", job=new.id, after=job.id, rule=new.key.rule, study_uid=new.key.study_instance_uid)
@@ -96,6 +114,14 @@ class Recording:
             found = queue.get(session, job.id)
         return found.state if found else None
 
+    def _keep(self, job: Job, kept: KeptResult) -> None:
+        """Keep what further forms of the objects can be made from."""
+        limit = self._configuration.node.results.data_limit
+        if not keep_result(self._files.results_of(job.id), kept, limit):
+            self._log.warning(
+                "result_data_not_kept", job=job.id, reason=f"masks and maps take more than results.data_limit, {limit >> 20} MiB"
+            )
+
     def _predecessors(self, job: Job) -> tuple[Predecessor, ...]:
         if not job.replaces:
             return ()
@@ -105,12 +131,21 @@ class Recording:
     def _profiles(self, job: Job) -> dict[str, ResultProfile]:
         """Return the profiles of all destinations that may get the results: the job's, and those of rules that send them elsewhere.
 
-        A destination that is not configured any more gets what the default profile says, once it is back.
+        A destination that is not configured any more gets what the default profile says, once it is back. Where only messages are wanted,
+        objects are built all the same: messages refer to them.
         """
-        elsewhere = [r.send_to for r in followers(self._configuration.rules, job.model) if not r.model]
-        names = dict.fromkeys((*job.send_to, *(name for send_to in elsewhere for name in send_to)))
+        names = [name for name in self._destinations(job) if form_for(self._configuration.destinations.get(name)) is None]
         found = {name: self._configuration.profile_of(name) or PRESETS[DEFAULT_PROFILE] for name in names}
         return found or {"": PRESETS[DEFAULT_PROFILE]}
+
+    def _forms(self, job: Job) -> list[MessageForm]:
+        """Return the forms of the messages that any of these destinations gets."""
+        found = [form_for(self._configuration.destinations.get(name)) for name in self._destinations(job)]
+        return [form for form in found if form is not None]
+
+    def _destinations(self, job: Job) -> tuple[str, ...]:
+        elsewhere = [r.send_to for r in followers(self._configuration.rules, job.model) if not r.model]
+        return tuple(dict.fromkeys((*job.send_to, *(name for send_to in elsewhere for name in send_to))))
 
     def _models_that_follow(self, job: Job) -> dict[str, AvailableModel]:
         if not any(rule.model for rule in followers(self._configuration.rules, job.model)):
@@ -118,7 +153,9 @@ class Recording:
         return self._shelf.available()
 
 
-def _reason(result: InferenceResult, kept: str) -> str:
+def _reason(outcome: Outcome, result: InferenceResult, kept: str) -> str:
+    if outcome is Outcome.NO_FINDING:
+        return f"no finding; {kept}"
     return f"{NOT_ANALYSED}{'; '.join(result.not_analysed)}; {kept}" if result.not_analysed else kept
 
 

@@ -160,15 +160,19 @@ def test_failures_are_gathered_for_a_while(patient_house: NoticeHouse) -> None:
     assert mail.message["Subject"] == "[AINODE] 2 jobs with failures"
 
 
-def test_refused_object_that_another_one_replaces_is_no_failure(house: NoticeHouse) -> None:
-    """In one transaction, as the sender does it."""
+@pytest.mark.parametrize("covered", [False, True])
+def test_refused_object_that_another_one_replaces_is_no_failure(house: NoticeHouse, covered: bool) -> None:
     job = house.job()
-    house.finish(job, MINE, objects=1)
+    house.finish(job, MINE, objects=2 if covered else 1)
     now = datetime.now(UTC)
     with house.database.transaction() as session:
-        [owed] = deliveries.of_job(session, job.id)
-        deliveries.record_attempt(session, owed.id, deliveries.Attempt(DeliveryState.REFUSED, 0x0122, "SOP class", now), now)
-        delivery_operations.put_in_place(session, owed, owed.result, "SC", now)
+        owed = deliveries.of_job(session, job.id)[-1]
+        deliveries.record_attempt(session, owed.id, deliveries.Attempt(DeliveryState.OWED, 0x0122, "SOP class", now), now)
+    with house.database.transaction() as session:
+        if covered:
+            assert delivery_operations.not_taken(session, owed, "SOP class", "Basic Text SR", now)
+        else:
+            assert delivery_operations.put_in_place(session, owed, [owed.result], "SC", now)
     house.turn()
     assert "failure" not in [event for _, event in house.told()]
     house.refuse(job, 1)
