@@ -42,15 +42,15 @@ _WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 _RUN = ("reading_s", "model_s", "writing_s")
 
 
-def job_facts(session: Session, row: JobRow, at: datetime) -> JobFacts:
+def job_facts(session: Session, row: JobRow, at: datetime, undelivered: tuple[FailedDeliveries, ...] = ()) -> JobFacts:
     """Say of a job what everybody may know.
 
     Args:
         session: Transaction.
         row: The job.
         at: When it happened that is told.
+        undelivered: Deliveries that failed.
     """
-    undelivered = _failed_deliveries(session, row)
     failed = row.state == JobState.FAILED and not undelivered
     run_reason = _run_reason(session, row)
     not_analysed = run_reason.startswith(NOT_ANALYSED)  # its reason may quote the header, so it is told to nobody
@@ -194,16 +194,6 @@ def _run_reason(session: Session, row: JobRow) -> str:
 def _reference(session: Session, study_instance_uid: str) -> str:
     number = session.exec(select(StudyRow.id).where(StudyRow.study_instance_uid == study_instance_uid)).first()
     return f"study-{number}" if number else ""
-
-
-def _failed_deliveries(session: Session, row: JobRow) -> tuple[FailedDeliveries, ...]:
-    statement = (
-        select(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason, func.count())
-        .where(DeliveryRow.job_id == row.id, col(DeliveryRow.state).in_(GIVEN_UP))
-        .group_by(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason)
-        .order_by(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason)
-    )
-    return tuple(FailedDeliveries(name, state, count, without_uids(reason)) for name, state, reason, count in session.exec(statement))
 
 
 def _rules(session: Session, since: datetime, until: datetime) -> tuple[RuleCounts, ...]:

@@ -180,6 +180,21 @@ def test_refused_object_that_another_one_replaces_is_no_failure(house: NoticeHou
     assert house.told()[-1] == ("ops", "failure")
 
 
+def test_object_that_goes_in_another_form_is_not_listed_with_what_failed(house: NoticeHouse) -> None:
+    job = house.job()
+    house.finish(job, MINE, objects=2)
+    with house.database.transaction() as session:
+        covered, _ = deliveries.of_job(session, job.id)
+        delivery_operations.not_taken(session, covered, "status 0122; SR goes as an object of its own", "SR", datetime.now(UTC))
+    house.turn()
+    assert "failure" not in [event for _, event in house.told()]
+    house.refuse(job, 1)
+    house.turn()
+    [mail] = house.mails_to("ops")
+    assert "1 object(s) to pacs: status A900" in mail.part("plain")
+    assert "0122" not in mail.part("plain")
+
+
 def test_failure_that_a_person_retried_before_it_was_told_is_not_told(house: NoticeHouse) -> None:
     job, other = house.job(), house.job("chest", revision=2)
     house.finish(job, MINE, objects=2)
