@@ -36,6 +36,8 @@ def check_notices(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
     yield from _unknown(section.failures_to, [_PLACE, "failures_to"], names, source)
     if section.digest is not None:
         yield from _unknown(section.digest.to, [_PLACE, "digest", "to"], names, source)
+    if section.overdue is not None:
+        yield from _unknown(section.overdue.to, [_PLACE, "overdue", "to"], names, source)
     yield from _check_silence(node, names, source)
     if section.templates is not None and not section.templates.is_dir():
         yield source.fault([_PLACE, "templates"], f"no folder {section.templates}", "create it, or take the option out")

@@ -116,6 +116,13 @@ class SilenceSection(Section):
         return value
 
 
+class OverdueSection(Section):
+    """Destinations that do not take what they are owed."""
+
+    after: Duration = Field(timedelta(hours=1), description="What a destination is owed for this long is told.")
+    to: tuple[Name, ...] = Field(min_length=1, description="Names of receivers that are told of it and of its end.")
+
+
 class DigestSection(Section):
     """A summary by schedule."""
 
@@ -143,6 +150,7 @@ class NotificationsSection(Section):
     receivers: tuple[ReceiverSection, ...] = Field((), description="Who may be told.")
     failures_to: tuple[Name, ...] = Field((), description="Receivers of failures of rules that name none themselves.")
     silence: tuple[SilenceSection, ...] = Field((), description="Peers that must not be silent for long.")
+    overdue: OverdueSection | None = Field(None, description="Destinations that do not take what they are owed.")
     digest: DigestSection | None = Field(None, description="Summary by schedule.")
     group_wait: Duration = Field(timedelta(seconds=30), description="Failures are gathered for this long and told together.")
     retry_first: Duration = Field(

@@ -78,6 +78,28 @@ class SilenceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OverdueFacts:
+    """A destination that does not take what it is owed, or of which nothing is overdue any more.
+
+    Attributes:
+        over: Nothing is overdue any more.
+        objects: How many are owed for longer than allowed; 0 when it is over.
+        jobs: Whose they are, how many.
+        owed_since: The oldest, ISO 8601, UTC; None when it is over.
+        limit_s: How long was allowed, seconds.
+        reason: Of the last attempt at the oldest; UIDs are taken out.
+    """
+
+    destination: str
+    over: bool
+    objects: int
+    jobs: int
+    owed_since: str | None
+    limit_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuleCounts:
     """What became of the jobs of one rule in the time of a digest."""
 
@@ -130,6 +152,7 @@ class NoticeFacts:
     jobs: tuple[JobFacts, ...] = ()
     more_jobs: int = 0
     silence: SilenceFacts | None = None
+    overdue: OverdueFacts | None = None
     digest: DigestFacts | None = None
 
     @classmethod
@@ -142,7 +165,7 @@ class NoticeFacts:
         parts = asdict(self)
         return {
             **({"jobs": [_plain(job) for job in parts["jobs"]], "more_jobs": self.more_jobs} if self.jobs else {}),
-            **{name: _plain(parts[name]) for name in ("silence", "digest") if parts[name] is not None},
+            **{name: _plain(parts[name]) for name in ("silence", "overdue", "digest") if parts[name] is not None},
         }
 
 
@@ -180,6 +203,7 @@ def facts_from_json(value: Mapping[str, Any]) -> NoticeFacts:
         ),
         more_jobs=value.get("more_jobs", 0),
         silence=SilenceFacts(**value["silence"]) if "silence" in value else None,
+        overdue=OverdueFacts(**value["overdue"]) if "overdue" in value else None,
         digest=DigestFacts(**{**digest, "rules": tuple(RuleCounts(**r) for r in digest["rules"])}) if digest else None,
     )
 

@@ -20,6 +20,7 @@ class NoticeEvent(StrEnum):
     CRITICAL = "critical"
     FAILURE = "failure"
     SILENCE = "silence"
+    OVERDUE = "overdue"
     DIGEST = "digest"
     TEST = "test"
 

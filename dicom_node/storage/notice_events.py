@@ -21,14 +21,9 @@ def withdraw(session: Session, delivery_id: int) -> None:
     session.exec(delete(NoticeEventRow).where(col(NoticeEventRow.delivery_id) == delivery_id))
 
 
-def results(session: Session) -> Sequence[NoticeEventRow]:
-    """List the results, oldest first."""
-    return session.exec(select(NoticeEventRow).where(NoticeEventRow.kind == RuleEvent.RESULT).order_by(col(NoticeEventRow.id))).all()
-
-
-def failures(session: Session) -> Sequence[NoticeEventRow]:
-    """List the failures, oldest first."""
-    return session.exec(select(NoticeEventRow).where(NoticeEventRow.kind == RuleEvent.FAILURE).order_by(col(NoticeEventRow.id))).all()
+def pending(session: Session, kind: RuleEvent, limit: int) -> Sequence[NoticeEventRow]:
+    """List the oldest results or failures."""
+    return session.exec(select(NoticeEventRow).where(NoticeEventRow.kind == kind).order_by(col(NoticeEventRow.id)).limit(limit)).all()
 
 
 def oldest(session: Session, kind: RuleEvent) -> datetime | None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 from sqlmodel import Session, col, func, select
 
 from dicom_node.domain.jobs import FORWARD, NOT_ANALYSED, DeliveryState, JobState
-from dicom_node.domain.notice_facts import DigestFacts, FailedDeliveries, Identifiers, JobFacts, Measured, RuleCounts, without_uids
+from dicom_node.domain.notice_facts import (
+    DigestFacts,
+    FailedDeliveries,
+    Identifiers,
+    JobFacts,
+    Measured,
+    OverdueFacts,
+    RuleCounts,
+    without_uids,
+)
 from dicom_node.domain.notices import NoticeState
 from dicom_node.domain.patients import first_value
 from dicom_node.storage.deliveries import ACCEPTED, GIVEN_UP
@@ -33,16 +42,15 @@ _WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 _RUN = ("reading_s", "model_s", "writing_s")
 
 
-def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = False) -> JobFacts:
+def job_facts(session: Session, row: JobRow, at: datetime, undelivered: tuple[FailedDeliveries, ...] = ()) -> JobFacts:
     """Say of a job what everybody may know.
 
     Args:
         session: Transaction.
         row: The job.
         at: When it happened that is told.
-        critical: See `JobFacts`.
+        undelivered: Deliveries that failed.
     """
-    undelivered = _failed_deliveries(session, row)
     failed = row.state == JobState.FAILED and not undelivered
     run_reason = _run_reason(session, row)
     not_analysed = run_reason.startswith(NOT_ANALYSED)  # its reason may quote the header, so it is told to nobody
@@ -65,9 +73,15 @@ def job_facts(session: Session, row: JobRow, at: datetime, *, critical: bool = F
         measurements=len(findings.get("measurements", {})),
         run_s=round(sum(float(row.timings.get(name, 0.0)) for name in _RUN), 1),
         total_s=round((at - row.created_at).total_seconds(), 1),
-        critical=critical,
         deliveries=undelivered,
     )
+
+
+def bare_facts(row: JobRow) -> JobFacts:
+    """Say of a job what its own columns hold, where its records cannot be read."""
+    outcome = "failed" if row.state == JobState.FAILED else "analysed"
+    about = row.id or 0, row.rule, row.model, row.model_version, "", row.revision, row.state, outcome, without_uids(row.reason), row.attempt
+    return JobFacts(*about, images=0, objects={}, findings=0, measurements=0, run_s=0.0, total_s=0.0)
 
 
 def identifiers(session: Session, job_id: int) -> Identifiers | None:
@@ -129,6 +143,21 @@ def digest_facts(session: Session, since: datetime, until: datetime, instances: 
     )
 
 
+def overdue_facts(session: Session, now: datetime, after: timedelta) -> list[OverdueFacts]:
+    """Say which destinations have not taken what they are owed for too long."""
+    late = DeliveryRow.state == DeliveryState.OWED, col(DeliveryRow.owed_at) <= now - after
+    counted = select(
+        DeliveryRow.destination, func.count(), func.count(func.distinct(DeliveryRow.job_id)), func.min(DeliveryRow.owed_at)
+    ).where(*late)
+    found = []
+    for name, objects, jobs, since in session.exec(counted.group_by(DeliveryRow.destination).order_by(DeliveryRow.destination)):
+        oldest = select(DeliveryRow.reason).where(*late, DeliveryRow.destination == name).order_by(col(DeliveryRow.owed_at))
+        reason = without_uids(session.exec(oldest.limit(1)).one())
+        iso = since.astimezone(UTC).isoformat(timespec="seconds")
+        found.append(OverdueFacts(name, False, objects, jobs, iso, after.total_seconds(), reason))  # noqa: FBT003 - it is not over
+    return found
+
+
 def instances_after(session: Session, position: int) -> tuple[int, int]:
     """Count the instances indexed after a row; returns the count, and the last row."""
     count, last = session.exec(select(func.count(), func.max(InstanceRow.id)).where(col(InstanceRow.id) > position)).one()
@@ -165,16 +194,6 @@ def _run_reason(session: Session, row: JobRow) -> str:
 def _reference(session: Session, study_instance_uid: str) -> str:
     number = session.exec(select(StudyRow.id).where(StudyRow.study_instance_uid == study_instance_uid)).first()
     return f"study-{number}" if number else ""
-
-
-def _failed_deliveries(session: Session, row: JobRow) -> tuple[FailedDeliveries, ...]:
-    statement = (
-        select(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason, func.count())
-        .where(DeliveryRow.job_id == row.id, col(DeliveryRow.state).in_(GIVEN_UP))
-        .group_by(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason)
-        .order_by(DeliveryRow.destination, DeliveryRow.state, DeliveryRow.reason)
-    )
-    return tuple(FailedDeliveries(name, state, count, without_uids(reason)) for name, state, reason, count in session.exec(statement))
 
 
 def _rules(session: Session, since: datetime, until: datetime) -> tuple[RuleCounts, ...]:

@@ -75,7 +75,7 @@ class NoticeAttemptRow(SQLModel, table=True):
 
 
 class NoticeWatchRow(SQLModel, table=True):
-    """How far something has looked: `instances` (the last row seen), `digest` (told until when), `silence:NAME`."""
+    """How far something has looked: `instances` (the last row seen), `digest` (told until when), `silence:NAME`, `overdue:NAME`."""
 
     __tablename__ = "notice_watch"
 

@@ -12,7 +12,7 @@ from dicom_node.domain.silence import Silence
 from dicom_node.storage.notice_tables import NoticeWatchRow
 from dicom_node.storage.tables import InstanceRow
 
-_INSTANCES, _DIGEST, _SILENCE = "instances", "digest", "silence:"
+_INSTANCES, _DIGEST, _SILENCE, _OVERDUE = "instances", "digest", "silence:", "overdue:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,22 @@ def forget_silence(session: Session, watched: Iterable[str]) -> None:
     names = [_SILENCE + name for name in watched]
     statement = delete(NoticeWatchRow).where(col(NoticeWatchRow.name).startswith(_SILENCE), col(NoticeWatchRow.name).not_in(names))
     session.exec(statement)
+
+
+def overdue(session: Session) -> set[str]:
+    """Name the destinations of which it was told that they are overdue."""
+    rows = session.exec(select(NoticeWatchRow.name).where(col(NoticeWatchRow.name).startswith(_OVERDUE)))
+    return {name.removeprefix(_OVERDUE) for name in rows}
+
+
+def keep_overdue(session: Session, name: str, now: datetime) -> None:
+    """Note that it was told of a destination."""
+    session.merge(NoticeWatchRow(name=_OVERDUE + name, at=now, told=True))
+
+
+def forget_overdue(session: Session, name: str) -> None:
+    """Note that nothing is overdue at a destination any more."""
+    session.exec(delete(NoticeWatchRow).where(col(NoticeWatchRow.name) == _OVERDUE + name))
 
 
 def digest(session: Session) -> Told | None:

@@ -27,6 +27,7 @@ from dicom_node.ops.tls import reason_of
 
 _POLICY = SMTP.clone(cte_type="7bit")  # a mail server need not offer 8BITMIME
 _CONTROL = re.compile(r"[^\x20-\x7e]+")
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 _LONGEST_REPLY = 200
 
 
@@ -71,7 +72,7 @@ def send(server: SmtpServer, composed: EmailMessage, recipients: Sequence[str]) 
         content = composed.as_bytes()
         code, reply = smtp.mail(server.sender, [f"size={len(content)}"] if smtp.has_extn("size") else [])
         if code != 250:
-            return Told(_verdict(code), f"the mail server does not take the sender: {_words(code, reply, with_text=False)}")
+            return Told(_verdict(code), f"the mail server does not take the sender: {_code(code, reply)}")
         answers = {recipient: smtp.rcpt(recipient) for recipient in recipients}
         accepted = tuple(r for r, (code, _) in answers.items() if 200 <= code < 300)
         refused = {r: _words(*answer) for r, answer in answers.items() if answer[0] >= 500}
@@ -80,9 +81,9 @@ def send(server: SmtpServer, composed: EmailMessage, recipients: Sequence[str]) 
             code, reply = smtp.data(content)
             if code != 250:
                 verdict = _verdict(code)
-                said = _words(code, reply)
-                everybody = {**refused, **(dict.fromkeys(accepted, said) if verdict is Verdict.REFUSED else {})}
-                return Told(Verdict.RETRY if later else verdict, f"the mail server does not take the message: {said}", (), everybody)
+                everybody = {**refused, **(dict.fromkeys(accepted, _words(code, reply)) if verdict is Verdict.REFUSED else {})}
+                words = f"the mail server does not take the message: {_code(code, reply)}"
+                return Told(Verdict.RETRY if later else verdict, words, (), everybody)
         return _told(accepted, refused, later)
 
 
@@ -95,7 +96,7 @@ def check(server: SmtpServer) -> str:
     with connected(server) as smtp, _worded(server):
         code, reply = smtp.noop()
         if code != 250:
-            raise DeliveryError(f"mail server answers NOOP with {_words(code, reply)}")
+            raise DeliveryError(f"mail server answers NOOP with {_code(code, reply)}")
     protected = {SmtpSecurity.NONE: "without TLS", SmtpSecurity.STARTTLS: "with STARTTLS", SmtpSecurity.TLS: "with TLS"}[server.security]
     return f"{server.host}:{server.port} answers {protected}" + (", login accepted" if server.username else "")
 
@@ -142,7 +143,7 @@ def _worded(server: SmtpServer) -> Iterator[None]:
     except smtplib.SMTPServerDisconnected as error:
         raise DeliveryError(f"{place} closed the connection, or did not answer within {server.timeout_s:g} s") from error
     except smtplib.SMTPResponseException as error:
-        raise DeliveryError(f"{place}: {_words(error.smtp_code, error.smtp_error, with_text=False)}") from error
+        raise DeliveryError(f"{place}: {_code(error.smtp_code, error.smtp_error)}") from error
     except smtplib.SMTPException as error:
         raise DeliveryError(f"{place}: {type(error).__name__}") from error
     except ssl.SSLError as error:
@@ -190,8 +191,7 @@ def _password(server: SmtpServer) -> str:
 def _told(accepted: Sequence[str], refused: dict[str, str], later: Sequence[tuple[int, bytes]]) -> Told:
     count = len(accepted) + len(refused) + len(later)
     if later:
-        said = _words(*later[0], with_text=False)
-        return Told(Verdict.RETRY, f"{len(later)} of {count} recipients not taken now: {said}", tuple(accepted), refused)
+        return Told(Verdict.RETRY, f"{len(later)} of {count} recipients not taken now: {_code(*later[0])}", tuple(accepted), refused)
     if not accepted:
         codes = ", ".join(sorted({words.partition(" ")[0] for words in refused.values()}))
         return Told(Verdict.REFUSED, f"no recipient is taken ({codes})", (), refused)
@@ -202,7 +202,16 @@ def _verdict(code: int) -> Verdict:
     return Verdict.REFUSED if code >= 500 else Verdict.RETRY
 
 
-def _words(code: int, reply: bytes | str, *, with_text: bool = True) -> str:
-    """Name a reply; its text may hold addresses, so that it is left out where the words go to logs."""
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
-    return f"{code} {_CONTROL.sub(' ', text)[:_LONGEST_REPLY]}".strip() if with_text else str(code)
+def _words(code: int, reply: bytes | str) -> str:
+    """Write a reply. Its text may hold addresses: not for logs."""
+    return f"{code} {_text(reply)[:_LONGEST_REPLY]}".strip()
+
+
+def _code(code: int, reply: bytes | str) -> str:
+    """Name a reply by its code and, where there is one, its enhanced code, which hold nobody's address. Source: RFC 3463."""
+    enhanced = _ENHANCED.match(_text(reply))
+    return f"{code} {enhanced[0]}" if enhanced else str(code)
+
+
+def _text(reply: bytes | str) -> str:
+    return _CONTROL.sub(" ", reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply)

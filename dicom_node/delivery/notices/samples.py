@@ -14,6 +14,7 @@ from dicom_node.domain.notice_facts import (
     JobFacts,
     Measured,
     NoticeFacts,
+    OverdueFacts,
     RuleCounts,
     SilenceFacts,
 )
@@ -61,11 +62,13 @@ _DIGEST = DigestFacts(
     waiting={"QUEUED": 4, "RUNNING": 1},
 )
 _SILENT = SilenceFacts("pacs", over=False, last_received="2026-03-02T03:55:00+00:00", silent_s=7500.0, limit_s=7200.0)
+_OVERDUE = OverdueFacts("pacs", False, 14, 5, "2026-03-02T04:40:00+00:00", 3600.0, "pacs: nobody listens there")  # noqa: FBT003
 _FACTS = {
     NoticeEvent.RESULT: NoticeFacts((_JOB,)),
     NoticeEvent.CRITICAL: NoticeFacts((replace(_JOB, critical=True),)),
     NoticeEvent.FAILURE: NoticeFacts((replace(_JOB, state="FAILED", deliveries=(_REFUSED,)),)),
     NoticeEvent.SILENCE: NoticeFacts(silence=_SILENT),
+    NoticeEvent.OVERDUE: NoticeFacts(overdue=_OVERDUE),
     NoticeEvent.DIGEST: NoticeFacts(digest=_DIGEST),
     NoticeEvent.TEST: NoticeFacts(),
 }
@@ -92,6 +95,7 @@ def all_samples(surroundings: Surroundings, languages: tuple[str, ...]) -> Itera
         (NoticeEvent.FAILURE, NoticeFacts((replace(_JOB, state="FAILED", outcome="forwarded", deliveries=(_REFUSED,)),))),
         (NoticeEvent.FAILURE, NoticeFacts((_FAILED, replace(_JOB, deliveries=(_REFUSED,))), more_jobs=3)),
         (NoticeEvent.SILENCE, NoticeFacts(silence=SilenceFacts("any", over=True, last_received=None, silent_s=90.0, limit_s=60.0))),
+        (NoticeEvent.OVERDUE, NoticeFacts(overdue=replace(_OVERDUE, over=True, objects=0, jobs=0, owed_since=None, reason=""))),
         (NoticeEvent.DIGEST, NoticeFacts(digest=replace(_DIGEST, rules=(RuleCounts("r", "m", 0, 1, 0, None, None),), waiting={}))),
     )
     for language in languages:

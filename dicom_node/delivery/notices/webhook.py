@@ -27,6 +27,7 @@ _TYPES = {
     NoticeEvent.CRITICAL: "job.critical",
     NoticeEvent.FAILURE: "job.failure",
     NoticeEvent.SILENCE: "node.silence",
+    NoticeEvent.OVERDUE: "node.overdue",
     NoticeEvent.DIGEST: "node.digest",
     NoticeEvent.TEST: "node.test",
 }

@@ -26,7 +26,7 @@ from dicom_node.errors import ConfigError
 
 PARTS = ("subject", "txt", "html")
 _SHARED = ("layout.txt.j2", "layout.html.j2", "jobs.txt.j2", "jobs.html.j2")
-_ACCENTS = {NoticeEvent.CRITICAL: "#b3261e", NoticeEvent.FAILURE: "#b3261e", NoticeEvent.SILENCE: "#c77700"}
+_ACCENTS = {NoticeEvent.CRITICAL: "#b3261e", NoticeEvent.FAILURE: "#b3261e", NoticeEvent.SILENCE: "#c77700", NoticeEvent.OVERDUE: "#c77700"}
 _ACCENT = "#0b5cad"
 _LONGEST_SUBJECT = 160
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -152,6 +152,7 @@ def _context(message: Message, identifiers: Mapping[int, Identifiers]) -> dict[s
         "jobs": [_job(job, message, identifiers.get(job.job), words) for job in facts.jobs],
         "more_jobs": facts.more_jobs,
         "silence": asdict(facts.silence) if facts.silence else None,
+        "overdue": asdict(facts.overdue) if facts.overdue else None,
         "digest": asdict(facts.digest) if facts.digest else None,
     }
 
@@ -194,13 +195,15 @@ def _patient(patient: Identifiers, words: Words) -> list[tuple[str, str]]:
 
 def _heading(message: Message) -> str:
     facts, entries = message.facts, catalogue(message.language)
-    peer = facts.silence.peer if facts.silence else ""
+    peer = facts.silence.peer if facts.silence else facts.overdue.destination if facts.overdue else ""
     return entries[f"heading_{_heading_key(message.event, facts)}"].format(peer=peer, count=len(facts.jobs) + facts.more_jobs)
 
 
 def _heading_key(event: NoticeEvent, facts: NoticeFacts) -> str:
     if facts.silence is not None:
         return ("heard" if facts.silence.over else "silence") + ("_any" if facts.silence.peer == "any" else "")
+    if facts.overdue is not None:
+        return "taken" if facts.overdue.over else "overdue"
     if event is NoticeEvent.FAILURE:
         return "failures" if len(facts.jobs) > 1 else "delivery" if facts.jobs[0].deliveries else "failure"
     return "not_analysed" if event is NoticeEvent.RESULT and facts.jobs[0].outcome == "not-analysed" else str(event)

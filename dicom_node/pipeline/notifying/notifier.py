@@ -73,7 +73,7 @@ class Notifier:
         if due_at is not None and due_at <= now:
             with self._database.transaction() as session:
                 address(session, self._configuration, now)
-            due_at = None
+                due_at = waiting(session).due_at(group_wait)
         self._forget(now)
         return self._start_due(now, due_at)
 

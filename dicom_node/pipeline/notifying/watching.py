@@ -1,4 +1,4 @@
-"""What nobody else notices: peers that send nothing, and that a digest is due."""
+"""What nobody else notices: peers that send nothing, destinations that take nothing, and that a digest is due."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from dicom_node.config import Configuration
 from dicom_node.config.schedules import Schedule, cron_of_time
-from dicom_node.domain.notice_facts import NoticeFacts
+from dicom_node.domain.notice_facts import NoticeFacts, OverdueFacts
 from dicom_node.domain.notices import NoticeEvent
 from dicom_node.domain.silence import look
 from dicom_node.ops.logs import get_logger
@@ -33,7 +33,7 @@ class Watching:
         self._look_at = None
 
     def look(self, now: datetime) -> None:
-        """Owe notices of silence and of its end, and a digest if its time has come.
+        """Owe notices of silence and of overdue deliveries, and of their ends, and a digest if its time has come.
 
         Raises:
             StorageError: the database failed.
@@ -41,6 +41,7 @@ class Watching:
         if self._look_at is not None and now < self._look_at:
             return
         self._look_for_silence(now)
+        self._look_for_overdue(now)
         self._look_for_digest(now)
         self._look_at = now + _LOOK_EVERY
         if self._schedule is not None:
@@ -63,6 +64,27 @@ class Watching:
                     log = get_logger()
                     (log.info if told.over else log.warning)("peer_heard" if told.over else "peer_silent", peer=watch.name)
             notice_watches.move_cursor(session, position, now)
+
+    def _look_for_overdue(self, now: datetime) -> None:
+        wanted = self._configuration.node.notifications.overdue
+        with self._database.reading() as session:
+            told = notice_watches.overdue(session)
+            late = {f.destination: f for f in notice_facts.overdue_facts(session, now, wanted.after)} if wanted else {}
+        if told == late.keys():
+            return
+        with self._database.transaction() as session:
+            for name in late.keys() - told:
+                notice_watches.keep_overdue(session, name, now)
+            for name in told - late.keys():
+                notice_watches.forget_overdue(session, name)
+            if wanted is None:
+                return
+            over = [
+                OverdueFacts(name, over=True, objects=0, jobs=0, owed_since=None, limit_s=wanted.after.total_seconds(), reason="")
+                for name in sorted(told - late.keys())
+            ]
+            for facts in (*over, *(late[name] for name in sorted(late.keys() - told))):
+                notices.owe(session, wanted.to, NoticeEvent.OVERDUE, NoticeFacts(overdue=facts), now)
 
     def _look_for_digest(self, now: datetime) -> None:
         digest = self._configuration.node.notifications.digest

@@ -68,7 +68,7 @@ class NoticeHouse:
         authority = Authority(folder / "ca", "mail-ca")
         self.mail, self.web = MailServer(authority.issue("mail")), WebServer()
         (folder / "secret").write_text(f"whsec_{base64.b64encode(SECRET).decode()}")
-        self._node = (
+        self.node_yaml = (
             NODE.replace("sqlite:///node.db", database.url)
             + f"""\
 notifications:
@@ -83,7 +83,7 @@ notifications:
   retry_first: 10s
 {more}"""
         )
-        self.configuration: Configuration = load(folder, self._node, _RULES)
+        self.configuration: Configuration = load(folder, self.node_yaml, _RULES)
         self._through = threading.Event()
         self.notifier = Notifier(self.configuration, database, self._through.set)
         self._add_study()
@@ -94,9 +94,9 @@ notifications:
         self.web.close()
 
     def reconfigure(self, old: str, new: str) -> None:
-        assert old in self._node
-        self._node = self._node.replace(old, new)
-        self.configuration = load(self.folder, self._node, _RULES)
+        assert old in self.node_yaml
+        self.node_yaml = self.node_yaml.replace(old, new)
+        self.configuration = load(self.folder, self.node_yaml, _RULES)
         self.notifier.reconfigure(self.configuration)
 
     def turn(self, after: timedelta = timedelta(0)) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from dicom_node.domain.routing import JobInput, RouteDecision
 from dicom_node.errors import StorageError
 from dicom_node.jobs import queue
 from dicom_node.pipeline.forwarding import forward_key
+from dicom_node.pipeline.notifying import addressing
 from dicom_node.storage import Database, deliveries, delivery_operations, forwarded, notices
 from dicom_node.storage.forwarded import ReceivedImage
 from dicom_node.storage.notice_tables import NoticeRow
@@ -178,6 +180,21 @@ def test_refused_object_that_another_one_replaces_is_no_failure(house: NoticeHou
     assert house.told()[-1] == ("ops", "failure")
 
 
+def test_object_that_goes_in_another_form_is_not_listed_with_what_failed(house: NoticeHouse) -> None:
+    job = house.job()
+    house.finish(job, MINE, objects=2)
+    with house.database.transaction() as session:
+        covered, _ = deliveries.of_job(session, job.id)
+        delivery_operations.not_taken(session, covered, "status 0122; SR goes as an object of its own", "SR", datetime.now(UTC))
+    house.turn()
+    assert "failure" not in [event for _, event in house.told()]
+    house.refuse(job, 1)
+    house.turn()
+    [mail] = house.mails_to("ops")
+    assert "1 object(s) to pacs: status A900" in mail.part("plain")
+    assert "0122" not in mail.part("plain")
+
+
 def test_failure_that_a_person_retried_before_it_was_told_is_not_told(house: NoticeHouse) -> None:
     job, other = house.job(), house.job("chest", revision=2)
     house.finish(job, MINE, objects=2)
@@ -204,6 +221,28 @@ def test_rest_of_a_job_that_was_told_is_told_when_it_fails_too(house: NoticeHous
     assert "2 object(s) to pacs" in house.mails_to("ops")[-1].part("plain")
 
 
+def test_record_that_cannot_be_read_keeps_nobody_from_being_told(house: NoticeHouse, capfd: pytest.CaptureFixture[str]) -> None:
+    house.finish(house.job(), {"findings": ["odd"], "measurements": {"laa_950": {"value": 99.0, "unit": "%"}}})
+    house.finish(house.job(revision=2), MINE)
+    house.turn()
+    assert house.told() == [("ris", "result"), ("ward", "result")] * 2
+    assert "critical_not_computed" in capfd.readouterr().out
+
+
+def test_many_results_are_told_in_turns(house: NoticeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody waits long for the database."""
+    monkeypatch.setattr(addressing, "_RESULTS_AT_ONCE", 5)
+    for revision in range(1, 9):
+        house.finish(house.job(revision=revision), MINE)
+    assert house.notifier.turn(datetime.now(UTC)) < 0.1
+    assert len(house.notices()) == 10
+    house.turn()
+    assert len(house.notices()) == 16
+    while NoticeState.OWED in house.states():
+        house.turn()
+    assert len({p.headers["webhook-id"] for p in house.web.posted}) == len(house.web.posted) == 8
+
+
 def test_events_roll_back_with_what_they_are_about(house: NoticeHouse) -> None:
     job = house.job()
     with pytest.raises(RuntimeError), house.database.transaction() as session:  # noqa: PT012 - the transaction has to fail as a whole
@@ -227,6 +266,22 @@ def test_mail_server_that_is_away_gets_everything_once_it_is_back(house: NoticeH
     assert house.states() == [SENT, SENT]
     [mail] = house.mail.taken
     assert mail.message["Message-ID"] == f"<{to_ward.uuid}@hospital.example>"
+
+
+def test_mail_server_that_takes_a_message_and_says_nothing_gets_it_again(house: NoticeHouse) -> None:
+    """Under the same identity, since nobody knows whether it was taken."""
+    house.reconfigure("timeout: 2s}\n  web", "timeout: 300ms}\n  web")
+    over = threading.Event()
+    house.mail.handler.before_answer = lambda: over.wait(5)
+    house.fail(house.job())
+    house.turn()
+    over.set()
+    [notice] = house.notices()
+    assert notice.state is OWED
+    assert "did not answer within 0.3 s" in notice.reason or "no answer within 0.3 s" in notice.reason
+    house.turn(timedelta(minutes=1))
+    assert house.states() == [SENT]
+    assert [m.message["Message-ID"] for m in house.mail.taken] == [f"<{notice.uuid}@hospital.example>"] * 2
 
 
 def test_only_those_who_have_not_taken_it_are_told_again(house: NoticeHouse) -> None:

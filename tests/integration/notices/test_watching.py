@@ -12,6 +12,7 @@ from dicom_node.domain.jobs import DeliveryState
 from dicom_node.pipeline.notifying.watching import Watching
 from dicom_node.storage import Database
 from tests.integration.notices.house import NoticeHouse
+from tests.unit.test_config import load
 
 WATCH = """\
   time_zone: UTC
@@ -79,6 +80,32 @@ def test_watch_goes_on_in_another_process(build: Build) -> None:
     assert house.told() == [("ris", "silence")]
 
 
+def test_destination_that_takes_nothing_is_told_once_and_so_is_its_end(build: Build) -> None:
+    house = build("  overdue: {after: 1h, to: [ops, ris]}\n")
+    jobs = [house.job(revision=n) for n in (1, 2)]
+    for job in jobs:
+        house.finish(job, objects=3)
+    watching, begin = Watching(house.configuration, house.database), datetime.now(UTC)
+    watching.look(begin + timedelta(minutes=59))
+    assert "overdue" not in [event for _, event in house.told()]
+    for minutes in (61, 62, 90):
+        watching.look(begin + timedelta(minutes=minutes))
+        Watching(house.configuration, house.database).look(begin + timedelta(minutes=minutes))
+    assert house.told() == [("ops", "overdue"), ("ris", "overdue")]
+    told = dict(house.notices()[0].facts)["overdue"]
+    assert isinstance(told, dict)
+    assert (told["destination"], told["over"], told["objects"], told["jobs"], told["limit_s"]) == ("pacs", False, 6, 2, 3600.0)
+    for job in jobs:
+        house.refuse(job, 3)  # told as a failure; nothing is owed any more
+    watching.look(begin + timedelta(minutes=100))
+    assert [dict(n.facts)["overdue"]["over"] for n in house.notices() if n.event == "overdue"] == [False, False, True, True]  # type: ignore[index]
+    house.turn(timedelta(hours=3))
+    assert {m.message["Subject"] for m in house.mails_to("ops")} >= {
+        "[AINODE] pacs does not take what it is owed: 6 objects",
+        "[AINODE] Nothing is overdue for pacs any more",
+    }
+
+
 def test_digest_counts_what_happened_since_the_last_one(build: Build) -> None:
     house = build(WATCH.partition("  silence")[0] + '  digest: {at: "07:00", to: [ops, ris]}\n')
     begin = datetime.now(UTC)
@@ -109,6 +136,21 @@ def test_digest_counts_what_happened_since_the_last_one(build: Build) -> None:
     second = dict(told[1].facts)["digest"]
     assert isinstance(second, dict)
     assert (second["since"], second["instances"], second["rules"]) == (digest["until"], 0, [])
+
+
+def test_digest_that_was_switched_off_begins_anew(build: Build) -> None:
+    house = build('  digest: {cron: "0 * * * *", to: [ris]}\n')
+    watching = Watching(house.configuration, house.database)
+    watching.look(MONDAY + timedelta(minutes=1))
+    house.reconfigure('  digest: {cron: "0 * * * *", to: [ris]}\n', "")
+    watching.reconfigure(house.configuration)
+    watching.look(MONDAY + timedelta(hours=2))
+    again = Watching(load(house.folder, house.node_yaml + '  digest: {cron: "0 * * * *", to: [ris]}\n'), house.database)
+    again.look(MONDAY + timedelta(hours=5, minutes=30))
+    assert house.told() == []
+    again.look(MONDAY + timedelta(hours=6))
+    [notice] = house.notices()
+    assert dict(notice.facts)["digest"]["since"] == "2026-03-02T10:30:00+00:00"  # type: ignore[index]
 
 
 def test_nothing_is_watched_without_being_asked_for(house: NoticeHouse) -> None:

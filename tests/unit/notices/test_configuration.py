@@ -30,6 +30,7 @@ notifications:
   silence:
     - {peer: pacs, after: 2h, hours: [mon-fri 07:00-19:00], to: [ops]}
   digest: {cron: 0 7 * * 1-5, to: [ops]}
+  overdue: {to: [ops]}
 """
 )
 TOLD = RULES + (
@@ -85,6 +86,7 @@ def test_difference_of_rules_names_who_is_told(folder: Path) -> None:
         ("digest: {cron: 0 7 * * 1-5,", "digest: {cron: 0 7 * * 9,", 21, "9"),
         ("digest: {cron: 0 7 * * 1-5,", "digest: {at: '7:00',", 21, "07:00"),
         ("digest: {cron: 0 7 * * 1-5,", "digest: {at: '07:00', cron: 0 7 * * 1,", 21, "either at or cron"),
+        ("overdue: {to: [ops]}", "overdue: {to: [osp]}", 22, "did you mean 'ops'"),
         ("{peer: pacs,", "{peer: pasc,", 20, "did you mean 'pacs'"),
         ("after: 2h", "after: 30s", 20, "at least 1m"),
         ("ops@hospital.example,", "ops,", 15, "no e-mail address"),

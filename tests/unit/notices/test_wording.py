@@ -44,7 +44,7 @@ def test_every_notice_can_be_written(language: str) -> None:
         assert mail.html.startswith("<!DOCTYPE html>")
         assert message.uuid in mail.text
         assert message.uuid in mail.html
-    assert len(set(subjects)) == 11
+    assert len(set(subjects)) == 13
 
 
 def test_patient_data_only_for_those_who_may_know_and_never_in_a_subject() -> None:

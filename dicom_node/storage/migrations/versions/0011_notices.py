@@ -69,7 +69,7 @@ def _create_notice() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
-        sa.CheckConstraint("event IN ('result', 'critical', 'failure', 'silence', 'digest', 'test')", name="notice_event_known"),
+        sa.CheckConstraint("event IN ('result', 'critical', 'failure', 'silence', 'overdue', 'digest', 'test')", name="notice_event_known"),
         sa.CheckConstraint("state IN ('OWED', 'SENT', 'DEAD')", name="notice_state_known"),
         sa.CheckConstraint("(state = 'SENT') = (sent_at IS NOT NULL)", name="notice_sent_has_time"),
         sa.CheckConstraint("length(uuid) = 36", name="notice_uuid"),
