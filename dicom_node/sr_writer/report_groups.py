@@ -49,7 +49,7 @@ class GroupWriter:
             "finding_type": concept(group.finding),
             "finding_sites": [sr.FindingSite(concept(group.site))] if group.site else None,
             "algorithm_id": sr.AlgorithmIdentification(result.model.title, result.model.version, parameters=list(result.parameters)),
-            "measurements": [*(_measurement(n) for n in group.numbers if n.written is not None), *_certainty(group)],
+            "measurements": [*(m for n in group.numbers for m in _measurement(n)), *_certainty(group)],
             "qualitative_evaluations": [sr.QualitativeEvaluation(concept(a.concept), concept(a.value)) for a in group.answers],
         }
         planar, volumetric = sr.PlanarROIMeasurementsAndQualitativeEvaluations, sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -95,14 +95,12 @@ def _region(outline: Outline) -> sr.ImageRegion:
     return sr.ImageRegion(outline.kind.value, np.array(outline.points_px, np.float64), source)
 
 
-def _measurement(number: Number) -> sr.Measurement:
+def _measurement(number: Number) -> list[sr.Measurement]:
     """Write one number; one without a value is a sentence, since common readers fail on an empty Measured Value Sequence."""
-    return sr.Measurement(
-        name=concept(number.concept),
-        value=number.written,
-        unit=concept(number.unit),
-        derivation=concept(number.derivation) if number.derivation else None,
-    )
+    if number.written is None:
+        return []
+    derivation = concept(number.derivation) if number.derivation else None
+    return [sr.Measurement(name=concept(number.concept), value=number.written, unit=concept(number.unit), derivation=derivation)]
 
 
 def _certainty(group: Group) -> list[sr.Measurement]:
