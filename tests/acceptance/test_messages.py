@@ -50,7 +50,7 @@ class House:
                 for name, s in servers.items()
             ),
         ]
-        self.daemon.rules["rules"][0]["send_to"] = [*receivers, *servers]  # type: ignore[index]
+        self.daemon.rules["rules"][0]["send_to"] = [*receivers, *servers]
         self.daemon.write()
         self.studies = {
             number: chest_series(SpecificCharacterSet=charset, PatientName=name, PatientID=number, AccessionNumber=f"A-{number}")
@@ -137,7 +137,9 @@ def test_figures_of_every_message_are_the_reports_to_the_last_digit(house: House
 
 
 def _patient(body: bytes) -> str:
-    return next(e["resource"]["identifier"][0]["value"] for e in json.loads(body)["entry"] if e["resource"]["resourceType"] == "Patient")
+    return str(
+        next(e["resource"]["identifier"][0]["value"] for e in json.loads(body)["entry"] if e["resource"]["resourceType"] == "Patient")
+    )
 
 
 def test_names_arrive_as_they_were_written(house: House) -> None:

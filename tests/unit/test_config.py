@@ -318,3 +318,21 @@ def test_images_are_forwarded_to_what_takes_images(tmp_path: Path, destination: 
     assert "forward_to[1]" in found[0]
     assert words in found[0]
     assert "known: pacs" in found[0]
+
+
+def test_message_destinations_have_known_languages_safe_names_and_systems(tmp_path: Path) -> None:
+    hl7 = "{name: ris, type: hl7, host: 127.0.0.1, port: 2575, application: RIS, facility: H, language: ko}"
+    fhir = "{name: emr, type: fhir, url: 'http://127.0.0.1/fhir', patient_system: 'urn:oid:1.2.3', accession_system: 'http://h.example/a'}"
+    node = NODE.replace("models_dir", f"  - {hl7}\n  - {fhir}\nmodels_dir")
+    found = load_snapshot(dump_snapshot(load(tmp_path, node))).destinations
+    assert found["ris"] == Hl7Receiver("ris", "127.0.0.1", 2575, "RIS", "H", "ko", 30.0)
+    emr = found["emr"]
+    assert isinstance(emr, FhirServer)
+    assert (emr.patient_system, emr.accession_system) == ("urn:oid:1.2.3", "http://h.example/a")
+    [fault] = faults(tmp_path, node.replace("language: ko", "language: kr"))
+    assert "node.yaml:9: destinations[1].language: no catalogue of language 'kr' (known: en, ko)" in fault
+    for wrong in ("'A|B'", "'A^B'", "'A&B'", "'A~B'", "'A\\B'", '"A\\rB"'):
+        [fault] = faults(tmp_path, node.replace("application: RIS", f"application: {wrong}"))
+        assert "node.yaml:9: destinations[1].application" in fault
+    [fault] = faults(tmp_path, node.replace("urn:oid:1.2.3", "my hospital"))
+    assert "node.yaml:10: destinations[2].patient_system" in fault
