@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pydicom
 
@@ -11,6 +11,7 @@ from dicom_node.errors import PatientMismatchError
 _IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 _IDENTITY_ACROSS_STUDIES = ("PatientID", "IssuerOfPatientID")
 _MUST_AGREE_IN_RESULTS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "AccessionNumber")
+_INSTANCE, _FRAME_OF_REFERENCE = 0x00081155, 0x30060024
 
 
 def check_one_patient(source: Sequence[pydicom.Dataset]) -> None:
@@ -70,21 +71,24 @@ def check_results(source: Sequence[pydicom.Dataset], results: Sequence[pydicom.D
         for keyword in _MUST_AGREE_IN_RESULTS:
             if _text(source[0], keyword) != _text(data_set, keyword):
                 raise PatientMismatchError(f"{name} differs from its source in {keyword}")
-        if strangers := set(_references(data_set, "ReferencedSOPInstanceUID")) - allowed:
+        references: dict[int, set[str]] = {tag: set() for tag in (_INSTANCE, _FRAME_OF_REFERENCE)}
+        _collect(data_set, references)
+        if strangers := references[_INSTANCE] - allowed:
             raise PatientMismatchError(f"{name} refers to {len(strangers)} instances that are neither input nor result")
-        placed = {*_references(data_set, "ReferencedFrameOfReferenceUID"), *_own_frame(data_set)}
+        placed = {*references[_FRAME_OF_REFERENCE], *_own_frame(data_set)}
         if not placed <= frames:
             raise PatientMismatchError(f"{name} lies in a frame of reference that none of the inputs has")
 
 
-def _references(data_set: pydicom.Dataset, keyword: str) -> Iterator[str]:
-    """Yield the values of a UID element, at every depth."""
-    if keyword in data_set:
-        yield str(data_set[keyword].value)
-    for element in data_set:
+def _collect(data_set: pydicom.Dataset, found: dict[int, set[str]]) -> None:
+    """Add the values of UID elements, by their tags, at every depth."""
+    for held in data_set.elements():
+        element = held if isinstance(held, pydicom.DataElement) else data_set[held.tag]
+        if element.tag in found:
+            found[element.tag].add(str(element.value))
         if element.VR == "SQ":
             for item in element.value:
-                yield from _references(item, keyword)
+                _collect(item, found)
 
 
 def _own_frame(data_set: pydicom.Dataset) -> list[str]:
