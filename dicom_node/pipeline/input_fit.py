@@ -16,7 +16,8 @@ _HINT_MISSING = "`on_missing: skip` of its prior, or an input that the model dec
 def input_faults(configuration: Configuration, bundles: Mapping[str, ModelBundle]) -> Iterator[Fault]:
     """Find rules whose inputs the model does not have, or lacks what it cannot do without.
 
-    A rule with a single input of any name feeds a model's first input with it.
+    A rule with a single input of any name feeds a model's first input with it. The first input of any rule feeds a model that has a
+    single one; what such a model does not take of the others is noted in the job's trace.
 
     Args:
         configuration: As read.
@@ -35,10 +36,12 @@ def _faults_of(rule: Rule, bundle: ModelBundle, source: YamlFile, place: Sequenc
     title, slots = f"model {rule.model!r}", {slot.name: slot for slot in bundle.manifest.inputs}
     first = bundle.manifest.inputs[0].name
     given = {slot.name: slot for slot in rule.inputs}
+    if len(slots) == 1 and first not in given:
+        return
     if len(given) == 1 and not given.keys() & slots.keys():
         given = {first: rule.inputs[0]}
     for name in given:
-        if name not in slots:
+        if name not in slots and len(slots) > 1:
             yield source.fault([*place, name], f"{title} has no input {name!r}", known(name, list(slots)))
     for name, slot in slots.items():
         if name not in given and not slot.optional:

@@ -23,7 +23,7 @@ TOO_FEW = 8
 FOLLOWING = """\
   - name: elsewhere
     match: {Modality: CT}
-    after: {model: chest-ct-densitometry}
+    after: {model: chest-ct-densitometry, when: 'result.outcome == "not-analysed"'}
     send_to: [ward]
 """
 WARD = "  - {name: ward, ae_title: WARD, host: 127.0.0.1, port: 4243, profile: legacy-pacs}\nmodels_dir"

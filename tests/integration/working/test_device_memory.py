@@ -176,8 +176,8 @@ def test_gpu_that_is_lost_gives_way_to_the_cpu_where_the_bundle_allows_it(house:
     """The last test of the module: the worker leaves the device alone from here on."""
     (house.notes / "lost-shrinks").touch()
     job_id = house.order("shrinks", house.study(16), rule="lost")
-    house.wait_for(lambda: (house.job(job_id).state, house.job(job_id).attempt) == (JobState.QUEUED, 1))
-    assert "the device failed in" in house.job(job_id).reason
+    house.wait_for(lambda: "the device failed in" in house.job(job_id).reason)
+    assert (house.job(job_id).state, house.job(job_id).attempt) == (JobState.QUEUED, 1)
     (house.notes / "lost-shrinks").unlink()
     (house.notes / "pixels-falls").unlink(missing_ok=True)
     on_cpu = house.order("falls", house.study(16), rule="lost")
