@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import count
@@ -132,12 +133,12 @@ def builds() -> Iterator[tuple[str, Builds]]:
         "text": ResultForm(objects=frozenset({ObjectKind.SR, ObjectKind.SC}), sr_class=SrClass.BASIC_TEXT, description_prefix="X"),
     }
     for kind, make in SOURCES.items():
-        yield f"{kind}, everything", lambda make=make: build_results(request(make(), form=EVERYTHING))
+        yield f"{kind}, everything", partial(_of_source, make, EVERYTHING)
         for name, form in forms.items():
-            yield f"{kind}, {name}", lambda make=make, form=form: build_results(request(make(), form=form))
-        yield f"{kind}, nothing found", lambda make=make: build_results(request(make(), empty_result()))
+            yield f"{kind}, {name}", partial(_of_source, make, form)
+        yield f"{kind}, nothing found", partial(_nothing_found, make)
     for kind in ("CT", "DX", "Enhanced MR"):
-        yield f"{kind}, profiles", lambda kind=kind: _for_profiles(SOURCES[kind]())
+        yield f"{kind}, profiles", partial(_of_kind_for_profiles, kind)
     refused = empty_result(not_analysed=("Slices are missing.", "The protocol is another."))
     yield "CT, not analysed", lambda: build_results(dataclasses.replace(request(stack(), refused), images=None))
     yield "CT, Korean", lambda: build_results(request(stack(), form=EVERYTHING, language="ko"))
@@ -151,7 +152,7 @@ def builds() -> Iterator[tuple[str, Builds]]:
     yield "small CR", lambda: build_results(_request_with_disc(radiograph(400, 300)))
     yield "large SC", lambda: build_results(_request_with_disc(photograph(1400, 1100)))
     for name, form in (("binary", ResultForm()), ("label map", ResultForm(seg_kind=SegKind.LABELMAP)), ("everything", EVERYTHING)):
-        yield f"organs, {name}", lambda form=form: build_results(dataclasses.replace(organs(40, 96, 12), form=form))
+        yield f"organs, {name}", partial(_organs, form)
     yield "fine CT", lambda: build_results(organs(60, 512, 2))
     yield "self-test", lambda: build_self_test(NOW)
 
@@ -209,7 +210,7 @@ def _same_each_time() -> Iterator[None]:
     """Give UIDs that the library draws in order, and the time of Greenwich."""
     drawn, zone = pydicom.uid.generate_uid, os.environ.get("TZ")
     numbers = count(1)
-    pydicom.uid.generate_uid = lambda prefix=None, *_a, **_k: pydicom.uid.UID(f"{prefix or '2.25.'}{next(numbers)}")  # type: ignore[assignment]
+    pydicom.uid.generate_uid = lambda prefix=None, *_a, **_k: pydicom.uid.UID(f"{prefix or '2.25.'}{next(numbers)}")
     os.environ["TZ"] = "UTC"
     time.tzset()
     try:
@@ -221,6 +222,22 @@ def _same_each_time() -> Iterator[None]:
         else:
             os.environ["TZ"] = zone
         time.tzset()
+
+
+def _of_source(make: Callable[[], MadeSource], form: ResultForm) -> tuple[ResultObject, ...]:
+    return build_results(request(make(), form=form))
+
+
+def _nothing_found(make: Callable[[], MadeSource]) -> tuple[ResultObject, ...]:
+    return build_results(request(make(), empty_result()))
+
+
+def _organs(form: ResultForm) -> tuple[ResultObject, ...]:
+    return build_results(dataclasses.replace(organs(40, 96, 12), form=form))
+
+
+def _of_kind_for_profiles(kind: str) -> tuple[ResultObject, ...]:
+    return _for_profiles(SOURCES[kind]())
 
 
 def _for_profiles(source: MadeSource, **changed: Any) -> tuple[ResultObject, ...]:

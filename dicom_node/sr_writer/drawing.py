@@ -42,9 +42,11 @@ def full_window(values: NDArray[np.float32]) -> tuple[float, float]:
 
     The lowest value is left out where anything is above it, since that is what scanners fill the corners with.
     """
-    shown = values[np.isfinite(values)]
-    above = shown[shown > shown.min()] if shown.size else np.zeros(1, np.float32)
-    low, high = (float(v) for v in np.percentile(above if above.size else shown, (1, 99)))
+    ordered = np.sort(values[np.isfinite(values)])
+    if not ordered.size:
+        ordered = np.zeros(1, np.float32)
+    above = ordered[np.searchsorted(ordered, ordered[0], "right") :]
+    low, high = (_percentile(above if above.size else ordered, percent) for percent in (1, 99))
     return (low + high) / 2, max(high - low, 1e-6)
 
 
@@ -126,6 +128,15 @@ def write_legend(draw: ImageDraw.ImageDraw, typeface: Typeface, at: tuple[int, i
         draw.rectangle((x, top + 2, x + 14, top + 16), fill=color)
         draw.text((x + 22, top), shortened(draw, label, size, end - x - 24, typeface), INK, font)
         x += needed
+
+
+def _percentile(ordered: NDArray[np.float32], percent: int) -> float:
+    """Interpolate as numpy's percentile does, which partitions what is in order already in five times the time that sorting takes."""
+    place = np.float64(len(ordered) - 1) * (np.float64(percent) / 100)
+    first = int(place)
+    lower, upper = ordered[first], ordered[min(first + 1, len(ordered) - 1)]
+    part, step = place - first, upper - lower
+    return float(lower + step * part if part < 0.5 else upper - step * (1 - part))
 
 
 def _rgb(picture: Pixels) -> Pixels:
