@@ -29,7 +29,6 @@ CODES: Mapping[str, tuple[Verdict, str]] = {
 }
 """What an error code of table 0357 means; others are read by the acknowledgment code alone."""
 _LESSER = ("W", "I")
-_LONGEST_COMMENT = 64
 
 
 class NoAcknowledgmentError(ValueError):
@@ -85,7 +84,7 @@ def outcome_of(acknowledgment: Acknowledgment) -> Outcome:
     AA and CA: stored. An error code of `CODES` decides, the final one among several. Without one, AE and CE are final, since they are
     about the content of the message; AR and CR are tried again, since the receiver did not get to read it.
     """
-    code, comment = acknowledgment.code, acknowledgment.text[:_LONGEST_COMMENT]
+    code, comment = acknowledgment.code, acknowledgment.text
     if code in ACCEPTED:
         return Outcome(Verdict.STORED, 0, "", comment)
     known = [(*CODES[error], error) for error in acknowledgment.errors if error in CODES]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 
 import requests
 
 from dicom_node.delivery.fhir_answer import Meaning, meaning_of, outcome_of_success, read_json, reason_of_failure, wait_of
 from dicom_node.delivery.outcomes import Outcome, Verdict
-from dicom_node.delivery.web_client import delivering, open_session
+from dicom_node.delivery.web_client import answer_body, delivering, session_with
 from dicom_node.domain.destinations import FhirServer
 from dicom_node.errors import DeliveryError
 
 _JSON = "application/fhir+json"
-_LONGEST_ANSWER = 32 << 20
-_ANSWER_TIMES = 10
-"""An answer that trickles may take this many times the time-out, no longer."""
 
 
 class FhirChannel:
@@ -88,25 +84,10 @@ class FhirChannel:
         return DeliveryError(f"{self._destination.name}: {reason_of_failure(status, body)[0]}", hint=meaning_of(status)[2])
 
     def _body(self, answer: requests.Response) -> bytes:
-        """Read a body of a sane length in a sane time.
+        return answer_body(answer, self._destination.name, self._destination.origin)
 
-        Raises:
-            DeliveryError: it is neither.
-        """
-        body, end = b"", monotonic() + _ANSWER_TIMES * self._destination.origin.timeout_s
-        for block in answer.iter_content(65_536):
-            body += block
-            if len(body) > _LONGEST_ANSWER or monotonic() > end:
-                raise DeliveryError(f"{self._destination.name}: the answer is too long or too slow")
-        return body
+    def _session(self) -> AbstractContextManager[requests.Session]:
+        return session_with(self._destination.name, self._destination.origin)
 
-    @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        name = self._destination.name
-        with open_session(self._destination.origin, lambda words, hint: DeliveryError(f"{name}: {words}", hint=hint)) as session:
-            yield session
-
-    @contextmanager
-    def _delivering(self) -> Iterator[None]:
-        with delivering(self._destination.name, self._destination.origin.timeout_s):
-            yield
+    def _delivering(self) -> AbstractContextManager[None]:
+        return delivering(self._destination.name, self._destination.origin.timeout_s)

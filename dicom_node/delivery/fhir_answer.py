@@ -9,13 +9,12 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
 from dicom_node.delivery.outcomes import Outcome, Verdict
+from dicom_node.delivery.retry_after import retry_after_s
 
-_LONGEST_COMMENT = 64
 _LONGEST_WAIT_S = 86_400.0
 _MOST_ISSUES = 5
 
@@ -96,7 +95,7 @@ def issues_of(body: bytes) -> tuple[str, str]:
     issues = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     types = [code for one in issues[:_MOST_ISSUES] if isinstance(code := one.get("code"), str) and code in _ISSUES]
     said = (str(text) for one in issues for text in (one.get("diagnostics"), _concept_text(one.get("details"))) if text)
-    return ", ".join(dict.fromkeys(types)), next(said, "")[:_LONGEST_COMMENT]
+    return ", ".join(dict.fromkeys(types)), next(said, "")
 
 
 def reason_of_failure(status: int, body: bytes) -> tuple[str, str]:
@@ -106,13 +105,8 @@ def reason_of_failure(status: int, body: bytes) -> tuple[str, str]:
 
 
 def wait_of(header: str, now: datetime) -> float:
-    """Read Retry-After, in seconds; 0 if it says nothing. Source: RFC 9110 10.2.3."""
-    text = header.strip()
-    try:
-        seconds = float(text) if text.isdecimal() else (parsedate_to_datetime(text) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S)
+    """Read Retry-After, in seconds; 0 if it says nothing."""
+    return min(max(retry_after_s(header, now) or 0.0, 0.0), _LONGEST_WAIT_S)
 
 
 def read_json(body: bytes) -> dict[str, Any]:

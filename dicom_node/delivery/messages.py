@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from dicom_node.domain.instances import InstanceKind
 from dicom_node.ops.command_set import (
+    C_STORE_RQ,
     COMMAND_FIELD,
     DATA_SET_TYPE,
     ERROR_COMMENT,
@@ -28,8 +29,6 @@ from dicom_node.ops.command_set import (
 )
 from dicom_node.ops.pdata import P_DATA_TF, Fragment, MalformedPduError, PDataReader
 
-C_STORE_RQ: Final = 0x0001
-C_STORE_RSP: Final = 0x8001
 N_EVENT_REPORT_RQ: Final = 0x0100
 N_EVENT_REPORT_RSP: Final = 0x8100
 N_ACTION_RQ: Final = 0x0130

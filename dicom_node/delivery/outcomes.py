@@ -49,7 +49,7 @@ class Outcome:
     Attributes:
         status: C-STORE status, or None when no response came.
         reason: In words; no patient data.
-        comment: What the destination said with it, which may be about the patient: never logged.
+        comment: What the destination said with it, cut to 64 characters; it may be about the patient: never logged.
         wait_s: For how long the destination wants to be left alone, seconds; read with RETRY.
     """
 
@@ -58,6 +58,10 @@ class Outcome:
     reason: str
     comment: str = ""
     wait_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Cut the comment, whoever made it."""
+        object.__setattr__(self, "comment", self.comment[:_LONGEST_COMMENT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def outcome_from_status(status: int, comment: str = "") -> Outcome:
 
     Source: PS3.4 B.2.3, PS3.7 Annex C.
     """
-    comment, words = comment[:_LONGEST_COMMENT], words_for(status)
+    words = words_for(status)
     if status == 0 or 0xB000 <= status <= 0xBFFF or status == _DUPLICATE:
         return Outcome(Verdict.STORED, status, "" if status == 0 else words, comment)
     if 0xA700 <= status <= 0xA7FF or status in _TRY_AGAIN:

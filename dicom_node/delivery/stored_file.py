@@ -26,17 +26,24 @@ class ObjectChangedError(DeliveryError):
     """A file is no longer what it was when it was opened."""
 
 
+class FileState(NamedTuple):
+    """Which state of which file."""
+
+    inode: int
+    size_bytes: int
+    changed_ns: int
+
+
 class Head(NamedTuple):
     """What a file says that it holds, and which state of the file said so.
 
     Attributes:
         begins_at: Where the data set begins.
-        state: Inode, size and time of the last change.
     """
 
     kind: InstanceKind
     begins_at: int
-    state: tuple[int, int, int]
+    state: FileState
 
 
 class StoredFile:
@@ -90,7 +97,7 @@ class StoredFile:
         while True:
             available = filled - start
             position += start
-            if position + available >= self._state[1]:
+            if position + available >= self._state.size_bytes:
                 self._check_unchanged(available)
                 yield self._buffer[start:filled], True
                 return
@@ -140,12 +147,12 @@ def _opened(path: Path) -> int:
         raise _unusable(path) from error
 
 
-def _state(file: int) -> tuple[int, int, int]:
+def _state(file: int) -> FileState:
     found = os.fstat(file)
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _head(start: bytes | memoryview, state: tuple[int, int, int]) -> Head:
+def _head(start: bytes | memoryview, state: FileState) -> Head:
     meta = FileMeta()
     if meta.feed(start[:_FIRST_LOOK]) is None and meta.feed(start[_FIRST_LOOK:LONGEST_HEAD]) is None:
         raise _IncompleteError(f"file meta does not end within {len(start)} bytes")

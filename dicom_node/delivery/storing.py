@@ -14,7 +14,7 @@ from pydicom.uid import UID
 
 from dicom_node.delivery.contexts import context_for
 from dicom_node.delivery.exchange import AssociationEndedError, Exchange
-from dicom_node.delivery.messages import C_STORE_RSP, Message, store_request
+from dicom_node.delivery.messages import Message, store_request
 from dicom_node.delivery.outcomes import NOT_SUPPORTED, Outcome, Verdict, outcome_from_status
 from dicom_node.delivery.p_data import Piece
 from dicom_node.delivery.reencoding import NOT_READABLE, encoded_as
@@ -22,6 +22,7 @@ from dicom_node.delivery.stored_file import BUFFER_BYTES, Head, ObjectChangedErr
 from dicom_node.domain.destinations import StorageScp
 from dicom_node.domain.instances import InstanceKind
 from dicom_node.errors import DeliveryError
+from dicom_node.ops.command_set import C_STORE_RSP
 from dicom_node.ops.pdata import MalformedPduError
 
 Answered = Callable[[int, Outcome], None]

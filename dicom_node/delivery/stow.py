@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 
 import requests
 
@@ -24,17 +23,14 @@ from dicom_node.delivery.stow_answer import (
     unnamed,
 )
 from dicom_node.delivery.stow_request import MultipartBody, Part, batches, read_part
-from dicom_node.delivery.web_client import delivering, open_session
+from dicom_node.delivery.web_client import answer_body, delivering, session_with
 from dicom_node.domain.destinations import StowServer
 from dicom_node.errors import DeliveryError
 
 _ACCEPT = "application/dicom+json, application/dicom+xml;q=0.5"
-_LONGEST_ANSWER = 32 << 20
 _NOBODYS_STUDY = "2.25.0"
 _STILL_ANSWERS = (400, 404, 405, 406, 415, 501)
 """HTTP statuses by which a server that only stores refuses a search."""
-_ANSWER_TIMES = 10
-"""An answer that trickles may take this many times the time-out, no longer."""
 _FAULTS = {
     401: ("wants to know who this node is, or does not know it", "look at token_file, or username and password_file, of the destination"),
     403: ("does not let this node store", "ask its administrator for the right to store"),
@@ -153,14 +149,9 @@ class StowChannel:
                 raise
 
     def _read(self, response: requests.Response) -> tuple[int, StoreAnswer, bool]:
-        limit_s = _ANSWER_TIMES * self._destination.origin.timeout_s
-        deadline, content = monotonic() + limit_s, bytearray()
-        for block in response.iter_content(64 << 10):
-            content += block
-            if len(content) > _LONGEST_ANSWER or monotonic() > deadline:
-                raise DeliveryError(f"{self._destination.name}: the answer is longer than {_LONGEST_ANSWER >> 20} MiB or {limit_s:g} s")
+        content = answer_body(response, self._destination.name, self._destination.origin)
         try:
-            answer = read_answer(bytes(content), response.headers.get("Content-Type", ""))
+            answer = read_answer(content, response.headers.get("Content-Type", ""))
         except AnswerError:
             answer = NOTHING_NAMED
         return response.status_code, answer, not content
@@ -169,17 +160,12 @@ class StowChannel:
         words, hint = _REDIRECTED if 300 <= status < 400 else _FAULTS.get(status, ("cannot store now", ""))
         return DeliveryError(f"{self._destination.name}: {words} (HTTP {status})", hint=hint)
 
-    @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
+    def _session(self) -> AbstractContextManager[requests.Session]:
         """Open a session, which reads its secrets anew."""
-        name = self._destination.name
-        with open_session(self._destination.origin, lambda message, hint: DeliveryError(f"{name}: {message}", hint=hint)) as session:
-            yield session
+        return session_with(self._destination.name, self._destination.origin)
 
-    @contextmanager
-    def _delivering(self) -> Iterator[None]:
-        with delivering(self._destination.name, self._destination.origin.timeout_s):
-            yield
+    def _delivering(self) -> AbstractContextManager[None]:
+        return delivering(self._destination.name, self._destination.origin.timeout_s)
 
 
 def _as_explicit_little_endian(outcome: Outcome | None) -> Outcome | None:

@@ -131,18 +131,18 @@ def outcome_of_unnamed(status: int, what: Unnamed) -> Outcome:
 def _of_stored(named: Named) -> Outcome:
     if named.code and 0xB000 <= named.code <= 0xBFFF:
         return outcome_from_status(named.code, named.comment)
-    return Outcome(Verdict.STORED, 0, f"stored with warning {named.code:04X}" if named.code else "", named.comment[:64])
+    return Outcome(Verdict.STORED, 0, f"stored with warning {named.code:04X}" if named.code else "", named.comment)
 
 
 def _of_failed(named: Named) -> Outcome:
     if named.code in (_DUPLICATE, _ALREADY_THERE):
         return outcome_from_status(_DUPLICATE, named.comment)
     if not named.code:
-        return Outcome(Verdict.RETRY, None, "named as failed without a reason", named.comment[:64])
+        return Outcome(Verdict.RETRY, None, "named as failed without a reason", named.comment)
     if 0xB000 <= named.code <= 0xBFFF:
-        return Outcome(Verdict.REFUSED, named.code, f"named as failed with status {named.code:04X}", named.comment[:64])
+        return Outcome(Verdict.REFUSED, named.code, f"named as failed with status {named.code:04X}", named.comment)
     if named.code == NO_SUCH_SYNTAX:
-        return Outcome(Verdict.REFUSED, named.code, f"status {named.code:04X} (transfer syntax not supported)", named.comment[:64])
+        return Outcome(Verdict.REFUSED, named.code, f"status {named.code:04X} (transfer syntax not supported)", named.comment)
     return outcome_from_status(named.code, named.comment)
 
 

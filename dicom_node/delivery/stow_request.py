@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
-from dicom_node.errors import DeliveryError
+from dicom_node.delivery.stored_file import head_of
 
 MOST_INSTANCES = 100
 MOST_BYTES = 128 << 20
@@ -41,12 +38,8 @@ def read_part(index: int, path: Path) -> Part:
     Raises:
         DeliveryError: it is missing or no DICOM Part 10 file.
     """
-    try:
-        uid = str(pydicom.filereader.read_file_meta_info(path).MediaStorageSOPInstanceUID)
-        return Part(index, path, uid, path.stat().st_size)
-    except (InvalidDicomError, AttributeError, OSError, EOFError, ValueError) as error:
-        hint = "only files with preamble and file meta can be sent"
-        raise DeliveryError(f"{path.name} is missing or no DICOM Part 10 file", hint=hint) from error
+    head = head_of(path)
+    return Part(index, path, head.kind.sop_instance_uid, head.state.size_bytes)
 
 
 def batches(parts: Sequence[Part], most_instances: int = MOST_INSTANCES, most_bytes: int = MOST_BYTES) -> Iterator[list[Part]]:

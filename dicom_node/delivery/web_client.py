@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import requests
 
 from dicom_node.domain.destinations import Origin
 from dicom_node.errors import DeliveryError, DicomNodeError
+
+_LONGEST_ANSWER = 32 << 20
+_ANSWER_TIMES = 10
+"""An answer that trickles may take this many times the time-out, no longer."""
+
+
+def session_with(name: str, origin: Origin) -> AbstractContextManager[requests.Session]:
+    """Open a session with a destination or receiver; see `open_session`.
+
+    Raises:
+        DeliveryError: a file with a secret cannot be read.
+    """
+    return open_session(origin, lambda message, hint: DeliveryError(f"{name}: {message}", hint=hint))
 
 
 @contextmanager
@@ -65,3 +79,18 @@ def delivering(name: str, timeout_s: float) -> Iterator[None]:
         raise DeliveryError(f"{name}: nobody listens there, or the connection broke", hint="check url and firewall") from error
     except requests.exceptions.RequestException as error:
         raise DeliveryError(f"{name}: the answer cannot be read ({type(error).__name__})", hint="check url of the destination") from error
+
+
+def answer_body(response: requests.Response, name: str, origin: Origin) -> bytes:
+    """Read a body of a sane length in a sane time.
+
+    Raises:
+        DeliveryError: it is neither.
+    """
+    limit_s = _ANSWER_TIMES * origin.timeout_s
+    deadline, body = monotonic() + limit_s, bytearray()
+    for block in response.iter_content(64 << 10):
+        body += block
+        if len(body) > _LONGEST_ANSWER or monotonic() > deadline:
+            raise DeliveryError(f"{name}: the answer is longer than {_LONGEST_ANSWER >> 20} MiB or {limit_s:g} s")
+    return bytes(body)

@@ -10,6 +10,8 @@ from typing import Final
 
 from dicom_node.ops.pdata import MalformedPduError
 
+C_STORE_RQ: Final = 0x0001
+C_STORE_RSP: Final = 0x8001
 NO_DATA_SET: Final = 0x0101
 SOP_CLASS: Final = 0x0002
 COMMAND_FIELD: Final = 0x0100

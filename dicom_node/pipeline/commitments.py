@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dicom_node.domain.commitments import Commitment, CommitmentState
-from dicom_node.errors import DamagedFileError, DicomNodeError, place_of
+from dicom_node.errors import DamagedFileError
 from dicom_node.ops.logs import Logger, get_logger
+from dicom_node.pipeline.turns import take_turn
 from dicom_node.pipeline.verification import verify
 from dicom_node.storage import Database, InstanceFiles, availability, commitments
 from dicom_node.storage.request_files import ReportOutcome, RequestFolders, dump_result, load_notice, load_outcome, load_request
@@ -18,7 +19,6 @@ from dicom_node.storage.spool import Spool
 SAME_ASSOCIATION = "same association"
 _LONGEST_WAIT_S = 2.0
 _BACKLOG_WAIT_S = 0.05
-_AFTER_FAULT_S = 1.0
 _MARKS_KEPT = timedelta(days=30)
 _FORGET_EVERY = timedelta(days=1)
 
@@ -168,7 +168,6 @@ class CommitmentThread:
         self._work = work
         self._look = threading.Event()
         self._stopping = threading.Event()
-        self._log: Logger = get_logger()
         self._thread = threading.Thread(target=self._run, name="commitments", daemon=True)
         self._thread.start()
 
@@ -185,13 +184,5 @@ class CommitmentThread:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                wait_s = self._work.turn(lambda: not self._stopping.is_set())
-            except DicomNodeError as error:
-                self._log.error("turn_failed", code=error.code, reason=str(error))
-                wait_s = _AFTER_FAULT_S
-            except Exception as error:  # noqa: BLE001 - a main loop: the thread must not end while its process lives
-                self._log.error("turn_failed", error=type(error).__name__, place=place_of(error))
-                wait_s = _AFTER_FAULT_S
-            self._look.wait(wait_s)
+            self._look.wait(take_turn(lambda: self._work.turn(lambda: not self._stopping.is_set())))
             self._look.clear()

@@ -11,10 +11,10 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.ops.lifecycle import Lifecycle
 from dicom_node.ops.logs import get_logger
 from dicom_node.ops.wakeup import Wakeup
+from dicom_node.pipeline.turns import AFTER_FAULT_S
 from dicom_node.storage import InstanceFiles
 
 LONGEST_WAIT_S = 2.0
-_AFTER_FAULT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def run_turns(lifecycle: Lifecycle, bell: Wakeup, turn: Callable[[], float]) -> 
             wait_s = turn()
         except DicomNodeError as error:
             log.error("turn_failed", code=error.code, reason=str(error))
-            wait_s = _AFTER_FAULT_S
+            wait_s = AFTER_FAULT_S
         if lifecycle.keep_going() and wait_s > 0:
             bell.wait(wait_s)
     log.info("process_stopping")

@@ -6,9 +6,10 @@ Source: PS3.7 6.3.1, 9.3.1.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dicom_node.ops.command_set import (
+    C_STORE_RSP,
     COMMAND_FIELD,
     DATA_SET_TYPE,
     ERROR_COMMENT,
@@ -28,8 +29,6 @@ from dicom_node.ops.command_set import (
 )
 from dicom_node.ops.pdata import MalformedPduError
 
-C_STORE_RQ: Final = 0x0001
-_C_STORE_RSP = 0x8001
 _OFFENDING_ELEMENT = 0x0901
 _LONGEST_COMMENT = 64
 
@@ -76,7 +75,7 @@ def store_response(request: StoreRequest, status: int, *, comment: str = "", off
     tag = b"" if offending_tag is None else struct.pack("<HH", offending_tag >> 16, offending_tag & 0xFFFF)
     command = command_set(
         uid_element(SOP_CLASS, request.sop_class_uid),
-        us_element(COMMAND_FIELD, _C_STORE_RSP),
+        us_element(COMMAND_FIELD, C_STORE_RSP),
         us_element(RESPONDED_TO, request.message_id),
         us_element(DATA_SET_TYPE, NO_DATA_SET),
         us_element(STATUS, status),

@@ -16,9 +16,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from dicom_node.ops.command_set import command_field, has_data_set, read_command_set
+from dicom_node.ops.command_set import C_STORE_RQ, command_field, has_data_set, read_command_set
 from dicom_node.ops.pdata import P_DATA_TF, PDU_HEADER_BYTES, Fragment, MalformedPduError, PDataReader
-from dicom_node.scp.command_set import C_STORE_RQ, StoreRequest, store_request
+from dicom_node.scp.command_set import StoreRequest, store_request
 
 LONGEST_CONTROL_PDU: Final = 1 << 16
 LONGEST_COMMAND: Final = 1 << 16

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from dicom_node import __version__
@@ -18,7 +17,8 @@ from dicom_node.config.webhook_secrets import read_secrets
 from dicom_node.delivery.notices.message import Message
 from dicom_node.delivery.notices.told import Told
 from dicom_node.delivery.outcomes import Verdict
-from dicom_node.delivery.web_client import delivering, open_session
+from dicom_node.delivery.retry_after import retry_after_s
+from dicom_node.delivery.web_client import delivering, session_with
 from dicom_node.domain.notices import NoticeEvent, Webhook
 from dicom_node.errors import ConfigError, DeliveryError
 
@@ -82,7 +82,7 @@ def post(name: str, webhook: Webhook, message: Message, now: datetime) -> Told:
     }
     origin = webhook.origin
     with (
-        open_session(origin, lambda text, hint: DeliveryError(f"receiver {name}: {text}", hint=hint)) as session,
+        session_with(f"receiver {name}", origin) as session,
         delivering(f"receiver {name}", origin.timeout_s),
         closing(session.post(origin.url, data=body, headers=headers, allow_redirects=False, stream=True)) as response,
     ):
@@ -102,9 +102,9 @@ def told_by_status(status: int, retry_after: str, now: datetime) -> Told:
 
 
 def _wait(retry_after: str, now: datetime) -> timedelta | None:
-    """Read Retry-After, seconds or a date. Source: RFC 9110 10.2.3."""
+    seconds = retry_after_s(retry_after, now)
     try:
-        wait = timedelta(seconds=int(retry_after)) if retry_after.isdigit() else parsedate_to_datetime(retry_after) - now
-    except (ValueError, TypeError, OverflowError):
+        wait = None if seconds is None else timedelta(seconds=seconds)
+    except OverflowError:
         return None
-    return min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)
+    return None if wait is None else min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)

@@ -12,12 +12,12 @@ from dicom_node.errors import DicomNodeError, SourceCancelledError, place_of
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.fetching import instances, priors
 from dicom_node.pipeline.fetching.attempt import Attempt, Surroundings
+from dicom_node.pipeline.turns import take_turn
 from dicom_node.scp.door import Door, DoorSettings
 from dicom_node.storage import Database, InstanceFiles, fetches
 
 _OWNER = "fetching"
 _LONGEST_WAIT_S = 2.0
-_AFTER_FAULT_S = 1.0
 _LONGEST_GOODBYE_S = 5.0
 
 
@@ -182,7 +182,6 @@ class FetchThread:
         """Start."""
         self._work = work
         self._stopping = threading.Event()
-        self._log: Logger = get_logger()
         self._thread = threading.Thread(target=self._run, name="fetching", daemon=True)
         self._thread.start()
 
@@ -202,12 +201,4 @@ class FetchThread:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                wait_s = self._work.turn(datetime.now(UTC))
-            except DicomNodeError as error:
-                self._log.error("turn_failed", code=error.code, reason=str(error))
-                wait_s = _AFTER_FAULT_S
-            except Exception as error:  # noqa: BLE001 - a main loop: the thread must not end while its process lives
-                self._log.error("turn_failed", error=type(error).__name__, place=place_of(error))
-                wait_s = _AFTER_FAULT_S
-            self._work.wait(wait_s)
+            self._work.wait(take_turn(lambda: self._work.turn(datetime.now(UTC))))

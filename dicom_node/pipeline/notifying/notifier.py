@@ -13,16 +13,16 @@ from dicom_node.delivery.notices.told import Told
 from dicom_node.delivery.notices.wording import Templates
 from dicom_node.delivery.outcomes import Backoff, Patience, Verdict
 from dicom_node.domain.notices import Notice, NoticeState
-from dicom_node.errors import DeliveryError, DicomNodeError, StorageError, place_of
+from dicom_node.errors import DeliveryError, StorageError, place_of
 from dicom_node.ops.logs import Logger, get_logger
 from dicom_node.pipeline.notifying.addressing import address, waiting
 from dicom_node.pipeline.notifying.telling import Telling
 from dicom_node.pipeline.notifying.watching import Watching
+from dicom_node.pipeline.turns import take_turn
 from dicom_node.storage import Database, notices
 
 _PARALLEL_RECEIVERS = 4
 _LONGEST_WAIT_S = 2.0
-_AFTER_FAULT_S = 1.0
 _FORGET_EVERY = timedelta(days=1)
 _STATES = {Verdict.STORED: NoticeState.SENT, Verdict.RETRY: NoticeState.OWED, Verdict.REFUSED: NoticeState.DEAD}
 
@@ -176,7 +176,6 @@ class NotifierThread:
         """Start."""
         self._look = threading.Event()
         self._stopping = threading.Event()
-        self._log: Logger = get_logger()
         self._notifier = Notifier(configuration, database, self._look.set)
         self._fresh: Configuration | None = None
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
@@ -200,16 +199,11 @@ class NotifierThread:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                fresh, self._fresh = self._fresh, None
-                if fresh is not None:
-                    self._notifier.reconfigure(fresh)
-                wait_s = self._notifier.turn(datetime.now(UTC))
-            except DicomNodeError as error:
-                self._log.error("turn_failed", code=error.code, reason=str(error))
-                wait_s = _AFTER_FAULT_S
-            except Exception as error:  # noqa: BLE001 - a main loop: the thread must not end while its process lives
-                self._log.error("turn_failed", error=type(error).__name__, place=place_of(error))
-                wait_s = _AFTER_FAULT_S
-            self._look.wait(wait_s)
+            self._look.wait(take_turn(self._turn))
             self._look.clear()
+
+    def _turn(self) -> float:
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            self._notifier.reconfigure(fresh)
+        return self._notifier.turn(datetime.now(UTC))
