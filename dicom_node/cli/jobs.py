@@ -14,7 +14,7 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, Limit, op
 from dicom_node.cli.output import print_json, print_table, text
 from dicom_node.config import Configuration
 from dicom_node.domain.destinations import TheSender
-from dicom_node.domain.jobs import FORWARD, IMAGE, Job, JobState
+from dicom_node.domain.jobs import IMAGE, Job, JobState
 from dicom_node.domain.queue_order import Waiting
 from dicom_node.domain.rules import Priority
 from dicom_node.errors import ResultError, StorageError, StudyError
@@ -145,9 +145,9 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
     with database.reading() as session:
         has_results = _check_there(session, job)
     profile = configuration.profile_of(destination)
-    if profile is None and job.key.model_digest == FORWARD:
+    if profile is None and job.key.forwards:
         raise StorageError(f"{destination} takes messages, and job {job_id} has images only", hint="name a destination of another type")
-    if has_results and profile is not None and job.key.model_digest != FORWARD:
+    if has_results and profile is not None and not job.key.forwards:
         try:
             Rebuilder(configuration.ae_title, database, files).rebuild(job, profile)
         except (ResultError, StudyError) as error:
@@ -157,7 +157,7 @@ def send_results(job_id: int, destination: str, config: ConfigPath = DEFAULT_CON
         _check_there(session, job)
         if isinstance(configuration.destinations[destination], TheSender):
             destination = return_address(session, configuration, job, destination)
-        if job.key.model_digest == FORWARD:
+        if job.key.forwards:
             wanted = {IMAGE: ""}
         count = deliveries.owe_further(session, job_id, destination, wanted, now)
         if not count:

@@ -73,6 +73,11 @@ class JobKey:
     rule: str
     model_digest: str
 
+    @property
+    def forwards(self) -> bool:
+        """Whether the job sends received images on, and has no model."""
+        return self.model_digest == FORWARD
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

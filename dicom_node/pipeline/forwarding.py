@@ -15,8 +15,7 @@ from dicom_node.domain.jobs import FORWARD, Job, JobKey
 from dicom_node.domain.routing import RouteDecision
 from dicom_node.jobs import queue
 from dicom_node.storage import forwarded
-from dicom_node.storage.forwarded import ReceivedImage
-from dicom_node.storage.senders import SentBy
+from dicom_node.storage.forwarded import ReceivedImage, SentBy
 
 
 def forward_key(study_instance_uid: str, revision: int, rule: str) -> JobKey:

@@ -12,7 +12,7 @@ from dicom_node.domain.jobs import StoredResult
 from dicom_node.errors import StorageError
 from dicom_node.sr_writer import ResultObject, encoded
 from dicom_node.storage import InstanceFiles
-from dicom_node.storage.files import sync_folder, write_content
+from dicom_node.storage.files import make_names_durable, sync_folder, write_content
 
 _WRITERS = 4
 
@@ -28,7 +28,7 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
         StorageError: disk full or broken.
     """
     folder = _folder(files, job_id)
-    paths = [folder / f"{item.kind}-{item.number}{_suffix(item.variant)}.dcm" for item in objects]
+    paths = [folder / f"{item.kind}-{item.number}{variant_suffix(item.variant)}.dcm" for item in objects]
     under_way: deque[Future[None]] = deque()
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="result") as pool:
         for item, path in zip(objects, paths, strict=True):
@@ -38,10 +38,7 @@ def write_results(files: InstanceFiles, job_id: int, objects: Sequence[ResultObj
             under_way.append(pool.submit(write_content, path, [content], partial=folder / f".{path.name}.partial"))
         for written in under_way:
             written.result()
-    try:
-        sync_folder(folder)
-    except OSError as error:
-        raise StorageError(f"cannot write to {folder}: {error.strerror}", hint="check free space and permissions of data_dir") from error
+    make_names_durable(folder)
     return [_stored(item, path) for item, path in zip(objects, paths, strict=True)]
 
 
@@ -61,12 +58,12 @@ def program_output(files: InstanceFiles, job_id: int) -> Path:
 
 def found_program_output(files: InstanceFiles, job_id: int) -> Path | None:
     """Find what a model's program wrote in the last run of a job; None if there was none."""
-    path = files.results / f"job-{job_id}" / _PROGRAM_OUTPUT
+    path = files.results_of(job_id) / _PROGRAM_OUTPUT
     return path if path.is_file() else None
 
 
 def _folder(files: InstanceFiles, job_id: int) -> Path:
-    folder = files.results / f"job-{job_id}"
+    folder = files.results_of(job_id)
     if not folder.exists():
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -76,6 +73,6 @@ def _folder(files: InstanceFiles, job_id: int) -> Path:
     return folder
 
 
-def _suffix(variant: str) -> str:
+def variant_suffix(variant: str) -> str:
     """Tell files of one kind and number apart; a digest, since a variant holds what an operator wrote."""
     return f"-{sha256(variant.encode()).hexdigest()[:12]}" if variant else ""

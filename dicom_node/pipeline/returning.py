@@ -17,7 +17,7 @@ from dicom_node.jobs import queue
 from dicom_node.ops.logs import get_logger
 from dicom_node.pipeline.settling import settle
 from dicom_node.storage import deliveries, delivery_operations
-from dicom_node.storage.senders import SentBy, senders
+from dicom_node.storage.forwarded import SentBy, received_images
 from dicom_node.storage.tables import DeliveryRow
 
 
@@ -54,9 +54,9 @@ def return_address(session: Session, configuration: Configuration, job: Job, des
     Raises:
         DeliveryError: nobody is on record, it is no peer that can be called, or it is this node itself.
     """
-    sent = senders(session, job.key.study_instance_uid)
+    images = received_images(session, job.key.study_instance_uid)
     own = [i for i in job.inputs if i.study_instance_uid == job.key.study_instance_uid]
-    counted = Counter(by for i in own for uid in i.sop_instance_uids if (by := sent.get(uid)) is not None)
+    counted = Counter(image.sent_by for i in own for uid in i.sop_instance_uids if (image := images.get(uid)) is not None)
     if not counted:
         raise DeliveryError(f"{destination}: it is not on record who sent the study", hint="send the results by `dicom-node jobs send`")
     peer, by = _by_peer(configuration, counted)

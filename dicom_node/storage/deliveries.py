@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,8 +46,8 @@ class Attempt:
 
 def record_results(session: Session, job_id: int, results: Sequence[StoredResult], wanted: Mapping[str, Wanted], now: datetime) -> None:
     """Record result files, and owe to each destination, by name, what it wants."""
-    for result in results:
-        row = ResultRow(
+    rows = [
+        ResultRow(
             job_id=job_id,
             kind=result.kind,
             number=result.number,
@@ -57,10 +57,12 @@ def record_results(session: Session, job_id: int, results: Sequence[StoredResult
             path=str(result.path),
             variant=result.variant,
         )
-        session.add(row)
-        session.flush()
-        for destination in [name for name, variants in wanted.items() if _is_wanted(row, variants)]:
-            owe(session, row, destination, now, "result written")
+        for result in results
+    ]
+    session.add_all(rows)
+    session.flush()
+    going = ((row, name) for row in rows for name, variants in wanted.items() if _is_wanted(row, variants))
+    owe_all(session, going, now, "result written")
 
 
 def owe_further(session: Session, job_id: int, destination: str, wanted: Wanted, now: datetime) -> int:
@@ -248,15 +250,23 @@ def _is_wanted(row: ResultRow, wanted: Wanted) -> bool:
 
 def owe(session: Session, result: ResultRow, destination: str, now: datetime, reason: str) -> None:
     """Owe an object to a destination, with its event."""
-    delivery = DeliveryRow(
-        job_id=result.job_id,
-        result_id=result.id or 0,
-        destination=destination,
-        state=DeliveryState.OWED,
-        state_at=now,
-        owed_at=now,
-        next_attempt_at=now,
-    )
-    session.add(delivery)
+    owe_all(session, [(result, destination)], now, reason)
+
+
+def owe_all(session: Session, wanted: Iterable[tuple[ResultRow, str]], now: datetime, reason: str) -> None:
+    """Owe objects to destinations, with their events, in few statements: a study may have thousands."""
+    rows = [
+        DeliveryRow(
+            job_id=result.job_id,
+            result_id=result.id or 0,
+            destination=destination,
+            state=DeliveryState.OWED,
+            state_at=now,
+            owed_at=now,
+            next_attempt_at=now,
+        )
+        for result, destination in wanted
+    ]
+    session.add_all(rows)
     session.flush()
-    session.add(DeliveryEventRow(delivery_id=delivery.id or 0, at=now, to_state=DeliveryState.OWED, reason=reason))
+    session.add_all(DeliveryEventRow(delivery_id=row.id or 0, at=now, to_state=DeliveryState.OWED, reason=reason) for row in rows)

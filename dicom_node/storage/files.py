@@ -48,7 +48,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_durably(path: Path, chunks: Iterable[bytes | memoryview], *, partial: Path) -> None:
-    """Write a temporary file, make it durable, give it its name, make the name durable: `write_content`, then `sync_folder`.
+    """Write a temporary file, make it durable, give it its name, make the name durable: `write_content`, then `make_names_durable`.
 
     Args:
         path: Final name.
@@ -59,14 +59,23 @@ def write_durably(path: Path, chunks: Iterable[bytes | memoryview], *, partial: 
         StorageError: disk full or broken; if a file of that name is left, it is whole but may not outlast a power cut.
     """
     write_content(path, chunks, partial=partial)
+    make_names_durable(path.parent)
+
+
+def make_names_durable(folder: Path) -> None:
+    """Let the names of what `write_content` wrote in a folder last.
+
+    Raises:
+        StorageError: disk broken; the files are whole but may not outlast a power cut.
+    """
     try:
-        sync_folder(path.parent)
+        sync_folder(folder)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise _unwritten(folder, error) from error
 
 
 def write_content(path: Path, chunks: Iterable[bytes | memoryview], *, partial: Path) -> None:
-    """Write a temporary file, make it durable, give it its name, which lasts once the folder is synced: one sync does for many files.
+    """Write a temporary file, make it durable, give it its name, which lasts after `make_names_durable`: one sync does for many files.
 
     Args:
         path: Final name.
@@ -86,11 +95,11 @@ def write_content(path: Path, chunks: Iterable[bytes | memoryview], *, partial: 
         partial.rename(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise _unwritten(path, error) from error
+        raise _unwritten(path.parent, error) from error
 
 
-def _unwritten(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write to {path.parent}: {error.strerror}", hint="check free space and permissions of data_dir")
+def _unwritten(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write to {folder}: {error.strerror}", hint="check free space and permissions of data_dir")
 
 
 class InstanceFiles:

@@ -8,9 +8,21 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from dicom_node.domain.jobs import IMAGE, DeliveryState, Job
-from dicom_node.storage.senders import SentBy
-from dicom_node.storage.tables import DeliveryEventRow, DeliveryRow, InstanceRow, JobRow, ResultRow, SeriesRow, StudyRow
+from dicom_node.domain.jobs import IMAGE, Job
+from dicom_node.storage.deliveries import owe_all
+from dicom_node.storage.tables import DeliveryRow, InstanceRow, JobRow, ResultRow, SeriesRow, StudyRow
+
+
+@dataclass(frozen=True, slots=True)
+class SentBy:
+    """Who sent an instance, as it was received.
+
+    Attributes:
+        address: IPv4 or IPv6; something else for what came by no network.
+    """
+
+    calling_ae_title: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +82,5 @@ def record_images(session: Session, job: Job, images: Sequence[ReceivedImage], o
     ]
     session.add_all(results)
     session.flush()
-    rows = [
-        DeliveryRow(
-            job_id=job.id,
-            result_id=result.id or 0,
-            destination=destination,
-            state=DeliveryState.OWED,
-            state_at=now,
-            owed_at=now,
-            next_attempt_at=now,
-        )
-        for destination, uids in owed.items()
-        for result in results
-        if result.sop_instance_uid in uids
-    ]
-    session.add_all(rows)
-    session.flush()
-    reason = f"forwarded by rule {job.key.rule}"
-    session.add_all(DeliveryEventRow(delivery_id=row.id or 0, at=now, to_state=DeliveryState.OWED, reason=reason) for row in rows)
+    going = ((result, destination) for destination, uids in owed.items() for result in results if result.sop_instance_uid in uids)
+    owe_all(session, going, now, f"forwarded by rule {job.key.rule}")

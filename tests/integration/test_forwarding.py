@@ -22,7 +22,7 @@ from dicom_node.pipeline.forwarding import came_from
 from dicom_node.pipeline.sender import Sender
 from dicom_node.pipeline.settling import settle
 from dicom_node.storage import Database, InstanceFiles, deliveries, fetches
-from dicom_node.storage.senders import SentBy
+from dicom_node.storage.forwarded import SentBy
 from tests.arrivals import data_set_of
 from tests.conftest import free_port
 from tests.integration.ward import Ward

@@ -18,9 +18,8 @@ from dicom_node.jobs import queue
 from dicom_node.pipeline.forwarding import forward_key
 from dicom_node.pipeline.notifying import addressing
 from dicom_node.storage import Database, deliveries, delivery_operations, forwarded, notices
-from dicom_node.storage.forwarded import ReceivedImage
+from dicom_node.storage.forwarded import ReceivedImage, SentBy
 from dicom_node.storage.notice_tables import NoticeRow
-from dicom_node.storage.senders import SentBy
 from tests.integration.notices.house import FINDINGS, PRIVATE, SECRET, STUDY, NoticeHouse
 from tests.unit.notices.test_webhook import is_signed_by
 
