@@ -134,8 +134,7 @@ def receiver_count(configuration: Configuration) -> int:
 
 def _worker_count(configuration: Configuration) -> int:
     """Return how many workers run: the driver is asked apart, since this process will fork."""
-    configured = configuration.workers.count
-    return configured or worker_count(configured, len(cuda_devices_apart().devices))
+    return configuration.workers.count or worker_count(0, len(cuda_devices_apart().devices))
 
 
 def load_checked(path: Path, rules: Path | RulesText | None = None) -> Configuration:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dicom_node.config.faults import Fault, known
+from dicom_node.config.named_files import check_named_files
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.rules_schema import RuleSection
 from dicom_node.config.yaml_lines import YamlFile
 from dicom_node.domain.destinations import DestinationType
 
 _TAKES_IMAGES = (DestinationType.DICOM, DestinationType.STOW)
-_HINTS = {
-    "token_file": "create it, readable by the node's user only",
-    "password_file": "create it, readable by the node's user only",
-    "ca": "PEM file of the authorities",
-}
+_FILES = ("token_file", "password_file", "ca")
 
 
 def check_destinations(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
@@ -29,10 +26,7 @@ def check_destinations(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
         if section.type is DestinationType.SENDER and not any(peer.port for peer in node.peers):
             message = "no peer has a port, so nothing can return to whoever sent it"
             yield source.fault(["destinations", number, "type"], message, "give peers[].port to those that listen")
-        for option, hint in _HINTS.items():
-            path = getattr(section, option)
-            if path is not None and not path.is_file():
-                yield source.fault(["destinations", number, option], f"no file {path}", hint)
+        yield from check_named_files(section, _FILES, ["destinations", number], source)
 
 
 def check_forwarding(node: NodeFile, rule: RuleSection, place: Sequence[str | int], source: YamlFile) -> Iterator[Fault]:

@@ -119,8 +119,7 @@ class DestinationSection(Section):
 
     def below(self, folder: Path) -> Self:
         """Return the section with paths that start at a folder."""
-        named: dict[str, object] = {name: folder / value for name in _FILES if (value := getattr(self, name)) is not None}
-        return self.model_copy(update={**named, "tls": self.tls.below(folder) if self.tls else None})
+        return self.with_paths_below(folder, *_FILES).model_copy(update={"tls": self.tls.below(folder) if self.tls else None})
 
     def to_destination(self, profile: ResultProfile) -> Destination:
         """Return what deliveries use.

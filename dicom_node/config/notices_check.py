@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
+from dicom_node.config.catalogues import catalogues, check_language
 from dicom_node.config.faults import Fault, known
+from dicom_node.config.named_files import check_named_files
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.notices_schema import ANY_PEER, ReceiverSection
 from dicom_node.config.rules_schema import RulesFile
@@ -32,7 +33,8 @@ def check_notices(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
         if receiver.name in names[:number]:
             yield source.fault([*place, "name"], f"name {receiver.name!r} is used twice", "names must differ")
         yield from _check_receiver(node, receiver, place, source)
-    yield from _check_mail_server(node, source)
+    if section.smtp is not None:
+        yield from check_named_files(section.smtp, ("ca", "password_file"), [_PLACE, "smtp"], source)
     yield from _unknown(section.failures_to, [_PLACE, "failures_to"], names, source)
     if section.digest is not None:
         yield from _unknown(section.digest.to, [_PLACE, "digest", "to"], names, source)
@@ -58,10 +60,8 @@ def check_notices_of_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -
 
 
 def _check_receiver(node: NodeFile, receiver: ReceiverSection, place: Sequence[str | int], source: YamlFile) -> Iterator[Fault]:
-    smtp, catalogues = node.notifications.smtp, _languages()
-    if receiver.language not in catalogues:
-        message = f"no catalogue of language {receiver.language!r}"
-        yield source.fault([*place, "language"], message, known(receiver.language, catalogues))
+    smtp = node.notifications.smtp
+    yield from check_language(receiver.language, [*place, "language"], catalogues("delivery", "notices", "languages"), source)
     if receiver.email and smtp is None:
         yield source.fault([*place, "email"], "there is no mail server", f"add {_PLACE}.smtp")
     in_the_clear = smtp is not None and smtp.security is SmtpSecurity.NONE if receiver.email else not _is_https(receiver)
@@ -74,21 +74,11 @@ def _check_receiver(node: NodeFile, receiver: ReceiverSection, place: Sequence[s
             read_secrets(receiver.webhook.secret_file)
         except ConfigError as error:
             yield source.fault([*place, "webhook", "secret_file"], str(error), error.hint)
-        if receiver.webhook.ca is not None and not receiver.webhook.ca.is_file():
-            yield source.fault([*place, "webhook", "ca"], f"no file {receiver.webhook.ca}", "PEM file of the authorities")
+        yield from check_named_files(receiver.webhook, ("ca",), [*place, "webhook"], source)
 
 
 def _is_https(receiver: ReceiverSection) -> bool:
     return receiver.webhook is not None and receiver.webhook.url.startswith("https://")
-
-
-def _check_mail_server(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
-    smtp = node.notifications.smtp
-    hints = {"ca": "PEM file of the authorities", "password_file": "create it, readable by the node's user only"}
-    for option, hint in hints.items() if smtp is not None else ():
-        path = getattr(smtp, option)
-        if path is not None and not path.is_file():
-            yield source.fault([_PLACE, "smtp", option], f"no file {path}", hint)
 
 
 def _check_silence(node: NodeFile, names: Sequence[str], source: YamlFile) -> Iterator[Fault]:
@@ -108,8 +98,3 @@ def _unknown(wanted: Sequence[str], place: Sequence[str | int], names: Sequence[
         if name not in names:
             hint = known(name, names) if names else f"add it to {_PLACE}.receivers of node.yaml"
             yield source.fault([*place, position], f"no receiver is named {name!r}", hint)
-
-
-def _languages() -> tuple[str, ...]:
-    folder = resources.files("dicom_node").joinpath("delivery", "notices", "languages")
-    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from dicom_node.config.section import Section
 from dicom_node.config.several_faults import is_thorough
 from dicom_node.config.values import Duration, Name, OffPeakHours, Port, TimeZone
-from dicom_node.config.web_values import Url
+from dicom_node.config.web_values import Url, is_this_machine
 from dicom_node.config.when import AfterWhen
 from dicom_node.domain.destinations import Origin
 from dicom_node.domain.notices import Mailbox, Receiver, SmtpSecurity, SmtpServer, Webhook
@@ -24,8 +24,6 @@ ANY_PEER = "any"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-_Section = TypeVar("_Section", bound=Section)
 
 
 def _check_address(value: str) -> str:
@@ -55,7 +53,7 @@ class SmtpSection(Section):
     def _check_login(self) -> Self:
         if bool(self.username) != (self.password_file is not None):
             raise ValueError("username and password_file belong together: give both or neither")
-        if self.username and self.security is SmtpSecurity.NONE and self.host not in _LOCAL:
+        if self.username and self.security is SmtpSecurity.NONE and not is_this_machine(self.host):
             raise ValueError("the password would go over the network in the clear: use security starttls or tls")
         return self
 
@@ -167,12 +165,12 @@ class NotificationsSection(Section):
 
     def below(self, folder: Path) -> Self:
         """Return the section with paths that start at a folder."""
-        smtp = self.smtp and _below(self.smtp, folder, "ca", "password_file")
+        smtp = self.smtp and self.smtp.with_paths_below(folder, "ca", "password_file")
         receivers = tuple(
-            r if r.webhook is None else r.model_copy(update={"webhook": _below(r.webhook, folder, "ca", "secret_file")})
+            r if r.webhook is None else r.model_copy(update={"webhook": r.webhook.with_paths_below(folder, "ca", "secret_file")})
             for r in self.receivers
         )
-        return _below(self, folder, "templates").model_copy(update={"smtp": smtp, "receivers": receivers})
+        return self.with_paths_below(folder, "templates").model_copy(update={"smtp": smtp, "receivers": receivers})
 
 
 class NotifySection(Section):
@@ -193,7 +191,3 @@ class NotifySection(Section):
     def to_notify(self) -> Notify:
         """Return what the rule asks for."""
         return Notify(self.event, self.to, self.when)
-
-
-def _below(section: _Section, folder: Path, *options: str) -> _Section:
-    return section.model_copy(update={name: folder / value for name in options if (value := getattr(section, name)) is not None})

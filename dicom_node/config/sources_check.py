@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dicom_node.config.faults import Fault, known
+from dicom_node.config.named_files import check_named_files
 from dicom_node.config.node_schema import NodeFile
 from dicom_node.config.rules_schema import RulesFile
 from dicom_node.config.yaml_lines import YamlFile
@@ -24,12 +25,7 @@ def check_sources(node: NodeFile, source: YamlFile) -> Iterator[Fault]:
         source: The file it came from.
     """
     for number, section in enumerate(node.query_sources):
-        if section.token_file is not None and not section.token_file.is_file():
-            yield source.fault(
-                ["query_sources", number, "token_file"], f"no file {section.token_file}", "create it, readable by the node's user only"
-            )
-        if section.ca is not None and not section.ca.is_file():
-            yield source.fault(["query_sources", number, "ca"], f"no file {section.ca}", "PEM file of the authorities")
+        yield from check_named_files(section, ("token_file", "ca"), ["query_sources", number], source)
 
 
 def check_sources_of_rules(node: NodeFile, rules: RulesFile, source: YamlFile) -> Iterator[Fault]:

@@ -51,7 +51,7 @@ class QuerySourceSection(Section):
 
     def below(self, folder: Path) -> Self:
         """Return the section with paths that start at a folder."""
-        return self.model_copy(update={name: folder / value for name in _WEB_ONLY if (value := getattr(self, name)) is not None})
+        return self.with_paths_below(folder, *_WEB_ONLY)
 
     def to_source(self) -> Source:
         """Return what is asked."""

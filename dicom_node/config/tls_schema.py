@@ -43,9 +43,7 @@ class ServerTlsSection(Section):
 
     def below(self, folder: Path) -> Self:
         """Return the section with paths that start at a folder."""
-        return self.model_copy(
-            update={"certificate": folder / self.certificate, "key": folder / self.key, "ca": folder / self.ca if self.ca else None}
-        )
+        return self.with_paths_below(folder, "certificate", "key", "ca")
 
     def to_server(self) -> TlsServer:
         """Return what the listener is built from."""
@@ -70,8 +68,7 @@ class ClientTlsSection(Section):
 
     def below(self, folder: Path) -> Self:
         """Return the section with paths that start at a folder."""
-        named = {name: value for name in ("ca", "certificate", "key") if (value := getattr(self, name)) is not None}
-        return self.model_copy(update={name: folder / value for name, value in named.items()})
+        return self.with_paths_below(folder, "ca", "certificate", "key")
 
     def to_client(self) -> TlsClient:
         """Return what a connection is made from."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^/?#@:\[\]\s]+)(?::\d{1,5})?(?:/[^?#\s]*)?")
 
 
@@ -25,7 +25,12 @@ def check_url(value: str) -> str:
 def is_in_the_clear(url: str) -> bool:
     """Say whether what is sent there goes over a network unencrypted."""
     parts = _URL.fullmatch(url)
-    return parts is not None and parts["scheme"] == "http" and parts["host"] not in _LOCAL
+    return parts is not None and parts["scheme"] == "http" and not is_this_machine(parts["host"].strip("[]"))
+
+
+def is_this_machine(host: str) -> bool:
+    """Say whether a host is this machine itself, so that what is sent there goes over no network."""
+    return host in _LOCAL
 
 
 Url = Annotated[str, AfterValidator(check_url)]
